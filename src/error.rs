@@ -1,0 +1,109 @@
+//! The one error type of this crate.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What can go wrong, always with the path or parameter, what was found there and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a path.
+    #[error("{}: cannot {action}: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb: "read", "create".
+        action: &'static str,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file or folder was read, but its content cannot be used.
+    #[error("{}: {found}; {remedy}", .path.display())]
+    Input {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found in it.
+        found: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A parameter has a value that cannot be used.
+    #[error("{name}: {found}; {remedy}")]
+    Parameter {
+        /// The parameter, by its name in the field: `nlist`, `k`, `factory`.
+        name: &'static str,
+        /// What was given.
+        found: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// No device answers to a selector.
+    #[error("device: nothing here answers to {selector:?}; choose one of:\n{available}")]
+    NoDevice {
+        /// The selector that was asked for.
+        selector: String,
+        /// The devices that are there, one a line.
+        available: String,
+    },
+    /// A device offers less than a stage needs.
+    #[error("device: {limit} is {have}, but {need} is needed; choose another device or a smaller batch")]
+    LimitTooSmall {
+        /// The limit, by its WebGPU name.
+        limit: &'static str,
+        /// What the stage needs.
+        need: u64,
+        /// What the device has.
+        have: u64,
+    },
+    /// The device has no memory left for a buffer.
+    #[error("device: out of memory ({label}); pass a smaller batch, or use the CPU device")]
+    OutOfMemory {
+        /// What was being made or run.
+        label: String,
+    },
+    /// The device went away: a driver reset, an unplugged card.
+    #[error("device: lost ({reason}); start again, or use the CPU device")]
+    DeviceLost {
+        /// The driver's reason.
+        reason: String,
+    },
+    /// The graphics API refused what this crate recorded: a defect of this crate or of the driver.
+    #[error("device: refused {label}: {message}; please report this, and use the CPU device meanwhile")]
+    Validation {
+        /// The stage or buffer.
+        label: String,
+        /// The API's message.
+        message: String,
+    },
+    /// A buffer was handed to a device that does not own it.
+    #[error("device: a buffer of another device was passed to {stage}; upload it to the device that runs the stage")]
+    ForeignBuffer {
+        /// The stage that was called.
+        stage: &'static str,
+    },
+}
+
+/// Results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Wraps an operating system error with the path it happened at.
+    pub(crate) fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { path, action, source }
+    }
+
+    pub(crate) fn input(path: impl AsRef<Path>, found: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Error::Input { path: path.as_ref().to_path_buf(), found: found.to_string(), remedy: remedy.to_string() }
+    }
+
+    pub(crate) fn parameter(name: &'static str, found: impl fmt::Display, remedy: impl fmt::Display) -> Self {
+        Error::Parameter { name, found: found.to_string(), remedy: remedy.to_string() }
+    }
+
+    /// True where the caller asked for something impossible (a parameter or a device), rather than a file or a
+    /// device failing: a command exits with 2 for these and with 1 for the others.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Error::Parameter { .. } | Error::NoDevice { .. })
+    }
+}

@@ -1,0 +1,10 @@
+//! What is asked for: faiss's index factory strings.
+
+/// How two vectors are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Squared Euclidean distance; smaller is nearer.
+    L2,
+    /// Inner product; larger is nearer.
+    InnerProduct,
+}

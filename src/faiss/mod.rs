@@ -1,0 +1,1 @@
+//! faiss index files, in and out.

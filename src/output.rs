@@ -1,0 +1,59 @@
+//! Files that appear whole or not at all: written beside the target, flushed, then renamed over it.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// What to do with a file that already has the output's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Keep it and fail.
+    Keep,
+    /// Replace it once the new file is complete.
+    Replace,
+}
+
+/// Writes `path` through `fill`. Until the whole content is on disk nothing stands under `path`, and an error or a
+/// kill leaves what stood there before.
+pub(crate) fn write_file(
+    path: &Path,
+    existing: Existing,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<()> {
+    check_free(path, existing)?;
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".rvc-gpu-index-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // A temporary file is private by default; the result is an ordinary file, as the umask has it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let part = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, part.as_file());
+    fill(&mut writer).and_then(|()| writer.flush()).map_err(Error::io(path, "write"))?;
+    drop(writer);
+    part.as_file().sync_all().map_err(Error::io(path, "write"))?;
+    let renamed = match existing {
+        Existing::Keep => part.persist_noclobber(path),
+        Existing::Replace => part.persist(path),
+    };
+    renamed.map(drop).map_err(|e| Error::io(path, "rename a finished file to")(e.error))
+}
+
+/// Fails early, before any work, where `write_file` would refuse to replace an existing file or write into a folder.
+pub fn check_free(path: &Path, existing: Existing) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::input(path, "is a folder", "name an output file"));
+    }
+    if existing == Existing::Keep && path.exists() {
+        return Err(Error::input(path, "already exists", "pass --force to replace it, or choose another output"));
+    }
+    Ok(())
+}

@@ -8,3 +8,9 @@ pub enum Metric {
     /// Inner product; larger is nearer.
     InnerProduct,
 }
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if *self == Metric::L2 { "l2" } else { "ip" })
+    }
+}

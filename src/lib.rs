@@ -1,6 +1,7 @@
 //! rvc-gpu-index
 #![deny(missing_docs)]
 
+pub mod device;
 mod error;
 pub mod factory;
 pub mod faiss;

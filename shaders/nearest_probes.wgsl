@@ -1,0 +1,44 @@
+// Keys of every centroid for each row, for select_topk to pick the nprobe nearest: the same scores as
+// nearest_centroid's, written out negated because the smallest key comes first.
+
+struct Params {
+  rows: u32,
+  nlist: u32,
+  stride: u32, // vec4s a row
+  unused: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(5) var<storage, read_write> candidates: array<u32>;
+
+fn write_keys(products: mat4x4<f32>, first_row: u32, first_centroid: u32) {
+  for (var i = 0u; i < 4u; i++) {
+    let centroid = first_centroid + i;
+    if centroid < params.nlist {
+      for (var j = 0u; j < 4u; j++) {
+        let row = first_row + j;
+        if row < params.rows {
+          keys[row * params.nlist + centroid] = -(products[i][j] + bias[centroid]);
+          candidates[row * params.nlist + centroid] = centroid;
+        }
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(256)
+fn score(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let first_row = workgroup.y * TILE;
+  let first_centroid = workgroup.x * TILE;
+  let row = first_row + 4u * (lane / 16u);
+  let centroid = first_centroid + 4u * (lane % 16u);
+  let tile = product_tile(lane, first_row, first_centroid);
+  write_keys(tile.m00, row, centroid);
+  write_keys(tile.m01, row, centroid + 64u);
+  write_keys(tile.m10, row + 64u, centroid);
+  write_keys(tile.m11, row + 64u, centroid + 64u);
+}

@@ -1,0 +1,165 @@
+//! What stages pass to each other: arrays that lie where the device computes.
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+
+use crate::error::{Error, Result};
+use crate::factory::Metric;
+
+/// An array of `len()` values on one device.
+#[derive(Clone, Debug)]
+pub struct Buffer<T> {
+    storage: Storage<T>,
+    len: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Storage<T> {
+    Host(Arc<Vec<T>>),
+    Gpu(wgpu::Buffer),
+}
+
+impl<T: Pod> Buffer<T> {
+    pub(crate) fn on_host(values: impl Into<Arc<Vec<T>>>) -> Self {
+        let values = values.into();
+        Self { len: values.len(), storage: Storage::Host(values) }
+    }
+
+    pub(crate) fn on_gpu(buffer: wgpu::Buffer, len: usize) -> Self {
+        Self { storage: Storage::Gpu(buffer), len }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True where there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn host(&self, stage: &'static str) -> Result<&[T]> {
+        match &self.storage {
+            Storage::Host(values) => Ok(values),
+            Storage::Gpu(_) => Err(Error::ForeignBuffer { stage }),
+        }
+    }
+
+    /// The values for writing; copied first where somebody else holds them too.
+    pub(crate) fn host_mut(&mut self, stage: &'static str) -> Result<&mut [T]> {
+        match &mut self.storage {
+            Storage::Host(values) => Ok(Arc::<Vec<T>>::make_mut(values).as_mut_slice()),
+            Storage::Gpu(_) => Err(Error::ForeignBuffer { stage }),
+        }
+    }
+
+    pub(crate) fn gpu(&self, stage: &'static str) -> Result<&wgpu::Buffer> {
+        match &self.storage {
+            Storage::Gpu(buffer) => Ok(buffer),
+            Storage::Host(_) => Err(Error::ForeignBuffer { stage }),
+        }
+    }
+}
+
+/// A matrix of `rows` × `dim` floats on one device. Each row takes `stride` floats there: GPUs read four at a time,
+/// so theirs is `dim` rounded up to 4, with zeros behind.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    pub(crate) data: Buffer<f32>,
+    pub(crate) rows: usize,
+    pub(crate) dim: usize,
+    pub(crate) stride: usize,
+}
+
+impl Matrix {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Floats a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+}
+
+/// Centroids made ready for comparing rows with them; see [`Device::centroid_table`](super::Device::centroid_table).
+#[derive(Clone, Debug)]
+pub struct CentroidTable {
+    /// The centroids as given.
+    pub(crate) centroids: Matrix,
+    /// The centroids less their mean for L2, as given for inner product.
+    pub(crate) shifted: Matrix,
+    /// x · shifted + bias is largest for the nearest centroid.
+    pub(crate) bias: Buffer<f32>,
+    pub(crate) metric: Metric,
+}
+
+impl CentroidTable {
+    /// Number of centroids.
+    pub fn nlist(&self) -> usize {
+        self.centroids.rows
+    }
+}
+
+/// The nearest centroid of each row of a batch.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// Number of the nearest centroid; of equally near ones the lowest.
+    pub labels: Buffer<u32>,
+    /// Squared distance to it for L2, inner product with it for inner product.
+    pub distances: Buffer<f32>,
+}
+
+/// Sums over all rows that fell to a centroid, added up batch by batch where the device computes.
+#[derive(Clone, Debug)]
+pub struct ClusterSums {
+    /// Sum of the rows, nlist × d.
+    pub(crate) sums: Matrix,
+    /// Number of the rows.
+    pub(crate) counts: Buffer<u32>,
+    /// Sum of the rows' distances.
+    pub(crate) costs: Buffer<f32>,
+}
+
+/// Cluster sums read back to the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostSums {
+    /// Sum of the rows of each cluster, row-major, nlist × d.
+    pub sums: Vec<f32>,
+    /// Number of rows of each cluster.
+    pub counts: Vec<u32>,
+    /// Sum of the distances of each cluster's rows.
+    pub costs: Vec<f32>,
+}
+
+/// Rows made resident for searching. On a GPU they may be spread over several buffers, because one binding is limited.
+#[derive(Clone, Debug)]
+pub struct RowSet {
+    pub(crate) parts: Vec<Matrix>,
+    pub(crate) rows: usize,
+    pub(crate) dim: usize,
+}
+
+impl RowSet {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// Candidates in the order of their distance, k a query; places that found none hold [`TopK::NONE`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopK {
+    /// Row number of each candidate, queries × k.
+    pub rows: Vec<u32>,
+    /// Squared distance (L2) or inner product of each, queries × k; ±`f32::MAX` where there is none.
+    pub distances: Vec<f32>,
+}
+
+impl TopK {
+    /// Stands where a query has fewer than k candidates.
+    pub const NONE: u32 = u32::MAX;
+}

@@ -1,0 +1,72 @@
+//! Launches `shaders/centroid_update.wgsl`: rows, distances and counts added to the sums of their labels.
+
+use super::kernel::{CENTROID_UPDATE, Pipelines, wgsl_struct};
+use super::{Gpu, begin_pass, grid};
+use crate::device::buffer::{Assignment, ClusterSums, Matrix};
+use crate::error::Result;
+
+/// Rows a block of the counting sort: labels of a block lie in workgroup memory.
+pub(crate) const BLOCK: usize = 1024;
+
+/// Columns (vec4s) a workgroup of `sum_runs`.
+const COLUMNS: usize = 16;
+
+wgsl_struct!(Params { rows, nlist, stride, blocks });
+
+#[derive(Debug)]
+pub(crate) struct CentroidUpdate(Pipelines<5>);
+
+impl CentroidUpdate {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        let entries = ["count_labels", "scan_blocks", "scan_labels", "sort_rows", "sum_runs"];
+        gpu.stages.centroid_update.get_or_make(|| Pipelines::new(gpu, &CENTROID_UPDATE, entries).map(Self))
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, params: &Params) {
+        let labels = params.nlist as usize;
+        let mut runs = grid(labels);
+        runs[2] = params.stride.div_ceil(COLUMNS as u32);
+        self.0.dispatch(pass, 0, bindings, [params.blocks, 1, 1]);
+        self.0.dispatch(pass, 1, bindings, [labels.div_ceil(256) as u32, 1, 1]);
+        self.0.dispatch(pass, 2, bindings, [1, 1, 1]);
+        self.0.dispatch(pass, 3, bindings, [params.blocks, 1, 1]);
+        self.0.dispatch(pass, 4, bindings, runs);
+    }
+}
+
+/// Words of working memory: a histogram a block, the runs' starts, the sorted rows.
+fn work_words(rows: usize, nlist: usize) -> usize {
+    rows.div_ceil(BLOCK) * nlist + nlist + 1 + rows
+}
+
+pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
+    if rows.rows == 0 {
+        return Ok(());
+    }
+    let stage = CentroidUpdate::get(gpu)?;
+    let nlist = sums.sums.rows;
+    let params = Params {
+        rows: rows.rows as u32,
+        nlist: nlist as u32,
+        stride: rows.stride as u32 / 4,
+        blocks: rows.rows.div_ceil(BLOCK) as u32,
+    };
+    let work = gpu.zeros::<u32>(work_words(rows.rows, nlist))?;
+    let name = "centroid_update";
+    let buffers = [
+        &gpu.params(&params),
+        rows.data.gpu(name)?,
+        nearest.labels.gpu(name)?,
+        nearest.distances.gpu(name)?,
+        work.gpu(name)?,
+        sums.sums.data.gpu(name)?,
+        sums.counts.gpu(name)?,
+        sums.costs.gpu(name)?,
+    ];
+    let bindings = stage.0.bind(gpu, &buffers);
+    let work = work.gpu(name)?;
+    gpu.run(name, |encoder| {
+        encoder.clear_buffer(work, 0, None);
+        stage.encode(&mut begin_pass(encoder, name), &bindings, &params);
+    })
+}

@@ -1,0 +1,218 @@
+//! Kernels: composed WGSL, its bindings, and the pipelines made of it.
+
+use super::Gpu;
+use crate::error::Result;
+
+/// How a kernel uses one of its bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Parameters in a uniform buffer.
+    Uniform,
+    /// A storage buffer that is read.
+    Read,
+    /// A storage buffer that is written.
+    Write,
+}
+
+use Binding::{Read, Uniform, Write};
+
+/// One composed WGSL source: a file of `shaders/` with the shared parts that it calls behind it.
+#[derive(Debug)]
+pub struct GpuKernel {
+    /// The stage's name, with the metric where there are several.
+    pub name: &'static str,
+    /// Composed WGSL.
+    pub source: &'static str,
+    /// Bindings of group 0, in order.
+    pub bindings: &'static [Binding],
+    /// Values of the overrides.
+    pub constants: &'static [(&'static str, f64)],
+}
+
+macro_rules! wgsl {
+    ($($file:literal),+) => { concat!($(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+) };
+}
+
+pub(super) static NEAREST_CENTROID_L2: GpuKernel = GpuKernel {
+    name: "nearest_centroid_l2",
+    source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
+    constants: &[],
+};
+pub(super) static NEAREST_CENTROID_IP: GpuKernel = GpuKernel {
+    name: "nearest_centroid_ip",
+    source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_ip"),
+    ..NEAREST_CENTROID_L2
+};
+pub(super) static NEAREST_PROBES: GpuKernel = GpuKernel {
+    name: "nearest_probes",
+    source: wgsl!("nearest_probes", "shared/product_tile"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write],
+    constants: &[],
+};
+pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
+    name: "centroid_update",
+    source: wgsl!("centroid_update"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
+    constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
+};
+pub(super) static EXACT_TOPK_L2: GpuKernel = GpuKernel {
+    name: "exact_topk_l2",
+    source: wgsl!("exact_topk", "shared/metric_l2"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
+    constants: &[],
+};
+pub(super) static EXACT_TOPK_IP: GpuKernel =
+    GpuKernel { name: "exact_topk_ip", source: wgsl!("exact_topk", "shared/metric_ip"), ..EXACT_TOPK_L2 };
+pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
+    name: "select_topk",
+    source: wgsl!("select_topk"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write],
+    constants: &[],
+};
+
+/// Every composed kernel, for tools that translate or inspect them.
+pub fn kernels() -> [&'static GpuKernel; 7] {
+    [
+        &NEAREST_CENTROID_L2,
+        &NEAREST_CENTROID_IP,
+        &NEAREST_PROBES,
+        &CENTROID_UPDATE,
+        &EXACT_TOPK_L2,
+        &EXACT_TOPK_IP,
+        &SELECT_TOPK,
+    ]
+}
+
+/// A kernel compiled for one device: a pipeline an entry point, all over one bind group layout.
+#[derive(Debug)]
+pub(super) struct Pipelines<const N: usize> {
+    layout: wgpu::BindGroupLayout,
+    entries: [wgpu::ComputePipeline; N],
+}
+
+impl<const N: usize> Pipelines<N> {
+    pub fn new(gpu: &Gpu, kernel: &GpuKernel, entries: [&str; N]) -> Result<Self> {
+        let device = &gpu.device;
+        gpu.guarded(kernel.name, || {
+            let layout = bind_group_layout(device, kernel);
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(kernel.name),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(kernel.name),
+                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+            });
+            let entries = entries.map(|entry| {
+                device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(kernel.name),
+                    layout: Some(&pipeline_layout),
+                    module: &module,
+                    entry_point: Some(entry),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: kernel.constants,
+                        // Every kernel writes workgroup memory before it reads it.
+                        zero_initialize_workgroup_memory: false,
+                    },
+                    cache: None,
+                })
+            });
+            Self { layout, entries }
+        })
+    }
+
+    /// Binds buffers in the order of the kernel's bindings.
+    pub fn bind(&self, gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let entries: Vec<_> = buffers
+            .iter()
+            .zip(0..)
+            .map(|(buffer, binding)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &self.layout,
+            entries: &entries,
+        })
+    }
+
+    /// Records one dispatch of entry point number `entry`.
+    pub fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, entry: usize, group: &wgpu::BindGroup, grid: [u32; 3]) {
+        pass.set_pipeline(&self.entries[entry]);
+        pass.set_bind_group(0, group, &[]);
+        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+    }
+}
+
+fn bind_group_layout(device: &wgpu::Device, kernel: &GpuKernel) -> wgpu::BindGroupLayout {
+    let entries: Vec<_> = kernel
+        .bindings
+        .iter()
+        .zip(0..)
+        .map(|(kind, binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: match kind {
+                    Uniform => wgpu::BufferBindingType::Uniform,
+                    Read => wgpu::BufferBindingType::Storage { read_only: true },
+                    Write => wgpu::BufferBindingType::Storage { read_only: false },
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries })
+}
+
+/// Defines host structs that lie in memory as the WGSL structs of the same name do. A test compares the two.
+macro_rules! wgsl_struct {
+    ($(#[$meta:meta])* $name:ident { $($field:ident),+ $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub(crate) struct $name { $(pub $field: u32),+ }
+
+        #[cfg(test)]
+        impl $name {
+            pub(crate) fn layout() -> crate::device::gpu::kernel::layouts::Layout {
+                (stringify!($name), vec![$((stringify!($field), std::mem::offset_of!($name, $field))),+], size_of::<$name>())
+            }
+        }
+    };
+}
+pub(super) use wgsl_struct;
+
+#[cfg(test)]
+pub(crate) mod layouts {
+    use super::super::{centroid_update, exact_topk, nearest_centroid, nearest_probes, select_topk};
+    use super::*;
+
+    /// Name, (field, offset) in order, size.
+    pub(crate) type Layout = (&'static str, Vec<(&'static str, usize)>, usize);
+
+    fn check(kernel: &GpuKernel, layout: Layout) {
+        let module = naga::front::wgsl::parse_str(kernel.source).expect("kernel parses");
+        let (name, fields, size) = layout;
+        let found = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some(name));
+        let (_, ty) = found.unwrap_or_else(|| panic!("{}: no struct {name}", kernel.name));
+        let naga::TypeInner::Struct { members, span } = &ty.inner else { panic!("{name} is no struct") };
+        let there: Vec<_> = members.iter().map(|m| (m.name.as_deref().unwrap_or(""), m.offset as usize)).collect();
+        assert_eq!(there, fields, "{}: fields of {name}", kernel.name);
+        assert_eq!(*span as usize, size, "{}: size of {name}", kernel.name);
+    }
+
+    #[test]
+    fn host_structs_match_the_shaders() {
+        check(&NEAREST_CENTROID_L2, nearest_centroid::Params::layout());
+        check(&NEAREST_PROBES, nearest_probes::Params::layout());
+        check(&CENTROID_UPDATE, centroid_update::Params::layout());
+        check(&EXACT_TOPK_L2, exact_topk::Params::layout());
+        check(&EXACT_TOPK_L2, exact_topk::Task::layout());
+        check(&EXACT_TOPK_L2, exact_topk::Entry::layout());
+        check(&SELECT_TOPK, select_topk::Params::layout());
+    }
+}

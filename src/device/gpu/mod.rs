@@ -1,0 +1,298 @@
+//! The GPU engine: wgpu buffers, submission and readback in one place, and a launcher a stage.
+//!
+//! Launchers record into an encoder and submit through [`Gpu::run`]; nothing waits for the GPU but [`Gpu::download`]
+//! and the brake in [`Gpu::run`] that keeps at most two submissions in flight.
+
+mod kernel;
+
+pub(super) mod centroid_update;
+pub(super) mod exact_topk;
+pub(super) mod nearest_centroid;
+pub(super) mod nearest_probes;
+pub(super) mod select_topk;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+
+use bytemuck::Pod;
+use wgpu::util::DeviceExt;
+
+pub use kernel::{GpuKernel, kernels};
+
+use super::buffer::{Buffer, Matrix};
+use crate::error::{Error, Result};
+
+/// Submissions that may wait on the GPU while the host prepares the next.
+const IN_FLIGHT: usize = 2;
+
+/// Features a host's device must have: none.
+pub fn required_features() -> wgpu::Features {
+    wgpu::Features::empty()
+}
+
+/// Limits a host's device must reach: WebGPU's defaults. Larger buffers and bindings are used where they are granted.
+pub fn required_limits() -> wgpu::Limits {
+    wgpu::Limits::defaults()
+}
+
+/// Floats that a row of `dim` takes in a GPU buffer: whole vec4s.
+pub(crate) fn stride_of(dim: usize) -> usize {
+    dim.next_multiple_of(4)
+}
+
+/// A wgpu device with the kernels compiled for it.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    stages: Stages,
+    in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    lost: Arc<OnceLock<String>>,
+}
+
+/// Each stage is compiled when it is first used.
+#[derive(Debug, Default)]
+struct Stages {
+    nearest_centroid_l2: Lazy<nearest_centroid::NearestCentroid>,
+    nearest_centroid_ip: Lazy<nearest_centroid::NearestCentroid>,
+    nearest_probes: Lazy<nearest_probes::NearestProbes>,
+    centroid_update: Lazy<centroid_update::CentroidUpdate>,
+    exact_topk_l2: Lazy<exact_topk::ExactTopk>,
+    exact_topk_ip: Lazy<exact_topk::ExactTopk>,
+    select_topk: Lazy<select_topk::SelectTopk>,
+}
+
+#[derive(Debug)]
+struct Lazy<T>(OnceLock<T>);
+
+impl<T> Default for Lazy<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Lazy<T> {
+    fn get_or_make(&self, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+        if let Some(made) = self.0.get() {
+            return Ok(made);
+        }
+        let made = make()?;
+        Ok(self.0.get_or_init(|| made))
+    }
+}
+
+impl Gpu {
+    /// Takes over a device; checks that it has what every kernel needs.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let limits = device.limits();
+        check_limits(&limits)?;
+        let lost = Arc::new(OnceLock::new());
+        let report = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = report.set(format!("{reason:?}: {message}"));
+        });
+        // Errors are caught by the scopes of `guarded`; what comes later than those shows as a lost device or a failed
+        // readback. Without a handler wgpu would panic.
+        device.on_uncaptured_error(Arc::new(|_| {}));
+        let in_flight = Mutex::default();
+        Ok(Self { device, queue, limits, stages: Stages::default(), in_flight, lost })
+    }
+
+    /// Bytes of the largest buffer that a kernel can bind.
+    pub fn max_binding(&self) -> u64 {
+        self.limits.max_storage_buffer_binding_size.min(self.limits.max_buffer_size)
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        let have = self.max_binding();
+        if bytes > have {
+            return Err(Error::LimitTooSmall { limit: "max_storage_buffer_binding_size", need: bytes, have });
+        }
+        Ok(())
+    }
+
+    /// Copies values into a new buffer; an empty slice makes a buffer of one zero, since nothing smaller can be bound.
+    pub fn upload<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
+        Ok(Buffer::on_gpu(self.upload_bytes(bytemuck::cast_slice(values))?, values.len()))
+    }
+
+    /// Copies a matrix, its rows padded to whole vec4s.
+    pub fn upload_matrix(&self, rows: &[f32], count: usize, dim: usize) -> Result<Matrix> {
+        let stride = stride_of(dim);
+        let mut padded = Cow::Borrowed(rows);
+        if stride != dim {
+            padded = vec![0.0; count * stride].into();
+            for (to, from) in padded.to_mut().chunks_exact_mut(stride).zip(rows.chunks_exact(dim)) {
+                to[..dim].copy_from_slice(from);
+            }
+        }
+        Ok(Matrix { data: self.upload(&padded)?, rows: count, dim, stride })
+    }
+
+    fn upload_bytes(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
+        self.check_size(bytes.len() as u64)?;
+        let contents = if bytes.is_empty() { &[0; 16] } else { bytes };
+        self.guarded("upload", || {
+            self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                label: Some("upload"),
+                contents,
+                usage: STORAGE,
+            })
+        })
+    }
+
+    /// A new buffer of `len` zeros.
+    pub fn zeros<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
+        let bytes = (len * size_of::<T>()).max(16) as u64;
+        self.check_size(bytes)?;
+        let buffer = self.guarded("buffer", || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("buffer"),
+                size: bytes,
+                usage: STORAGE,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok(Buffer::on_gpu(buffer, len))
+    }
+
+    /// A uniform buffer with a kernel's parameters.
+    fn params<T: Pod>(&self, params: &T) -> wgpu::Buffer {
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some("params"),
+            contents: bytemuck::bytes_of(params),
+            usage: wgpu::BufferUsages::UNIFORM,
+        })
+    }
+
+    /// Records through `record` and submits. Waits until no more than [`IN_FLIGHT`] submissions are pending, so that
+    /// a host that reads faster than the GPU computes does not fill the memory with batches.
+    pub fn run(&self, label: &'static str, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+        self.check_lost()?;
+        let index = self.guarded(label, || {
+            let mut encoder =
+                self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
+            record(&mut encoder);
+            self.queue.submit([encoder.finish()])
+        })?;
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.push_back(index);
+        let oldest = if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None };
+        drop(in_flight);
+        oldest.map_or(Ok(()), |index| self.wait(Some(index)))
+    }
+
+    /// Records one compute pass and submits it.
+    pub fn run_pass(&self, label: &'static str, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<()> {
+        self.run(label, |encoder| record(&mut begin_pass(encoder, label)))
+    }
+
+    /// Reads `len` values back: waits for all that was submitted before.
+    pub fn download<T: Pod>(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<T>> {
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = (len * size_of::<T>()) as u64;
+        let staging = self.guarded("download", || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("download"),
+                size: bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT),
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        self.run("download", |encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, staging.size()))?;
+        let (sender, receiver) = mpsc::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
+            let _ = sender.send(mapped);
+        });
+        self.wait(None)?;
+        let unmapped = |message: String| Error::Validation { label: "download".into(), message };
+        // Where several threads wait, any of them may be the one that runs this callback, a little later than we ask.
+        match receiver.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(unmapped(error.to_string())),
+            Err(error) => return Err(unmapped(error.to_string())),
+        }
+        let view = staging.get_mapped_range(..bytes).map_err(|error| unmapped(error.to_string()))?;
+        // A mapping is aligned for any plain type in practice, but nothing promises it: copy bytes.
+        let mut values = vec![T::zeroed(); len];
+        bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
+        Ok(values)
+    }
+
+    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+        self.check_lost()?;
+        waited.map(drop).map_err(|error| Error::DeviceLost { reason: error.to_string() })
+    }
+
+    fn check_lost(&self) -> Result<()> {
+        self.lost.get().map_or(Ok(()), |reason| Err(Error::DeviceLost { reason: reason.clone() }))
+    }
+
+    /// Runs `f` with the graphics API's errors caught and typed.
+    fn guarded<R>(&self, label: &str, f: impl FnOnce() -> R) -> Result<R> {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [Internal, Validation, OutOfMemory].map(|filter| self.device.push_error_scope(filter));
+        let result = f();
+        // Scopes are popped in the reverse order of pushing.
+        let caught = scopes.into_iter().rev().map(|scope| pollster::block_on(scope.pop()));
+        match caught.collect::<Vec<_>>().into_iter().flatten().next() {
+            None => Ok(result),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { label: label.into() }),
+            Some(error) => Err(Error::Validation { label: label.into(), message: error.to_string() }),
+        }
+    }
+}
+
+const STORAGE: wgpu::BufferUsages =
+    wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
+
+fn begin_pass<'a>(encoder: &'a mut wgpu::CommandEncoder, label: &'static str) -> wgpu::ComputePass<'a> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None })
+}
+
+/// A grid of at least `workgroups` in two dimensions, because one holds 65,535 at most; kernels skip what is over.
+fn grid(workgroups: usize) -> [u32; 3] {
+    const ROW: usize = 32_768;
+    if workgroups <= ROW { [workgroups as u32, 1, 1] } else { [ROW as u32, workgroups.div_ceil(ROW) as u32, 1] }
+}
+
+fn check_limits(have: &wgpu::Limits) -> Result<()> {
+    let need = required_limits();
+    let pairs: [(&'static str, u64, u64); 6] = [
+        (
+            "max_storage_buffers_per_shader_stage",
+            need.max_storage_buffers_per_shader_stage.into(),
+            have.max_storage_buffers_per_shader_stage.into(),
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            need.max_compute_workgroup_storage_size.into(),
+            have.max_compute_workgroup_storage_size.into(),
+        ),
+        (
+            "max_compute_invocations_per_workgroup",
+            need.max_compute_invocations_per_workgroup.into(),
+            have.max_compute_invocations_per_workgroup.into(),
+        ),
+        (
+            "max_compute_workgroup_size_x",
+            need.max_compute_workgroup_size_x.into(),
+            have.max_compute_workgroup_size_x.into(),
+        ),
+        (
+            "max_compute_workgroups_per_dimension",
+            need.max_compute_workgroups_per_dimension.into(),
+            have.max_compute_workgroups_per_dimension.into(),
+        ),
+        ("max_storage_buffer_binding_size", need.max_storage_buffer_binding_size, have.max_storage_buffer_binding_size),
+    ];
+    match pairs.into_iter().find(|(_, need, have)| have < need) {
+        Some((limit, need, have)) => Err(Error::LimitTooSmall { limit, need, have }),
+        None => Ok(()),
+    }
+}

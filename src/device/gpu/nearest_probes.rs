@@ -1,0 +1,53 @@
+//! Launches `shaders/nearest_probes.wgsl`: the nprobe nearest centroids of each row.
+
+use super::Gpu;
+use super::kernel::{NEAREST_PROBES, Pipelines, wgsl_struct};
+use super::nearest_centroid::TILE;
+use super::select_topk::SelectTopk;
+use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use crate::error::Result;
+
+wgsl_struct!(Params { rows, nlist, stride, unused });
+
+#[derive(Debug)]
+pub(crate) struct NearestProbes(Pipelines<1>);
+
+impl NearestProbes {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        let stage = &gpu.stages.nearest_probes;
+        stage.get_or_make(|| Pipelines::new(gpu, &NEAREST_PROBES, ["score"]).map(Self))
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, rows: usize, nlist: usize) {
+        self.0.dispatch(pass, 0, bindings, [nlist.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1]);
+    }
+}
+
+pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+    let stage = NearestProbes::get(gpu)?;
+    let select = SelectTopk::get(gpu)?;
+    let nlist = table.nlist();
+    let name = "nearest_probes";
+    let keys = gpu.zeros::<f32>(rows.rows * nlist)?;
+    let candidates = gpu.zeros::<u32>(rows.rows * nlist)?;
+    let params = Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, unused: 0 };
+    let params = gpu.params(&params);
+    let buffers = [
+        &params,
+        rows.data.gpu(name)?,
+        table.shifted.data.gpu(name)?,
+        table.bias.gpu(name)?,
+        keys.gpu(name)?,
+        candidates.gpu(name)?,
+    ];
+    let bindings = stage.0.bind(gpu, &buffers);
+    let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
+    let picked = select.prepare(gpu, keys.gpu(name)?, candidates.gpu(name)?, &segments, nprobe)?;
+    if rows.rows > 0 {
+        gpu.run_pass(name, |pass| {
+            stage.encode(pass, &bindings, rows.rows, nlist);
+            select.encode(pass, &picked);
+        })?;
+    }
+    Ok(picked.candidates)
+}

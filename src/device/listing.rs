@@ -1,0 +1,252 @@
+//! Which devices are here, how a selector names one, and what `auto` takes.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Device, Engine, cpu, gpu};
+use crate::error::{Error, Result};
+
+/// What kind of hardware a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceType {
+    /// A graphics card with memory of its own.
+    DiscreteGpu,
+    /// A GPU that shares the CPU's memory.
+    IntegratedGpu,
+    /// A GPU behind a virtual machine's interface.
+    VirtualGpu,
+    /// The driver does not say.
+    Other,
+    /// A graphics driver that computes on the CPU.
+    SoftwareGpu,
+    /// This crate's CPU engine.
+    Cpu,
+}
+
+/// What is known of a device without using it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceInfo {
+    /// A selector that means this device alone.
+    pub selector: String,
+    /// Name as the driver gives it.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `gl`, or `cpu`.
+    pub backend: &'static str,
+    /// Driver and its version.
+    pub driver: String,
+    /// Kind of hardware.
+    #[serde(rename = "type")]
+    pub device_type: DeviceType,
+    /// Largest buffer in bytes; none for the CPU engine.
+    pub max_buffer_size: Option<u64>,
+    /// Largest part of a buffer that a kernel can use, in bytes.
+    pub max_binding_size: Option<u64>,
+    /// Storage buffers a kernel can use.
+    pub max_storage_buffers: Option<u32>,
+    /// Workgroup memory in bytes.
+    pub max_workgroup_memory: Option<u32>,
+    /// Invocations a workgroup.
+    pub max_workgroup_size: Option<u32>,
+    /// Least and greatest subgroup size, where subgroups can be used.
+    pub subgroup_size: Option<(u32, u32)>,
+    /// Optional features of use to an index: `subgroups`, `f16`, `timestamps`, `cooperative-matrix`.
+    pub features: Vec<&'static str>,
+}
+
+impl DeviceInfo {
+    pub(super) fn cpu() -> Self {
+        Self {
+            selector: "cpu".into(),
+            name: cpu::describe(),
+            backend: "cpu",
+            driver: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
+            device_type: DeviceType::Cpu,
+            max_buffer_size: None,
+            max_binding_size: None,
+            max_storage_buffers: None,
+            max_workgroup_memory: None,
+            max_workgroup_size: None,
+            subgroup_size: None,
+            features: Vec::new(),
+        }
+    }
+
+    pub(super) fn gpu(info: &wgpu::AdapterInfo, limits: &wgpu::Limits, features: wgpu::Features) -> Self {
+        let useful = [
+            ("subgroups", wgpu::Features::SUBGROUP),
+            ("f16", wgpu::Features::SHADER_F16),
+            ("timestamps", wgpu::Features::TIMESTAMP_QUERY),
+            ("cooperative-matrix", wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        ];
+        let backend = match info.backend {
+            wgpu::Backend::Vulkan => "vulkan",
+            wgpu::Backend::Metal => "metal",
+            wgpu::Backend::Dx12 => "dx12",
+            wgpu::Backend::Gl => "gl",
+            wgpu::Backend::BrowserWebGpu => "webgpu",
+            wgpu::Backend::Noop => "noop",
+        };
+        Self {
+            selector: format!("{}/{backend}", info.name.to_lowercase()),
+            name: info.name.clone(),
+            backend,
+            driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
+            device_type: device_type(info),
+            max_buffer_size: Some(limits.max_buffer_size),
+            max_binding_size: Some(limits.max_storage_buffer_binding_size),
+            max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
+            max_workgroup_memory: Some(limits.max_compute_workgroup_storage_size),
+            max_workgroup_size: Some(limits.max_compute_invocations_per_workgroup),
+            subgroup_size: features
+                .contains(wgpu::Features::SUBGROUP)
+                .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+            features: useful.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect(),
+        }
+    }
+
+    /// True where a selector's text is part of `name/backend`.
+    fn answers_to(&self, text: &str) -> bool {
+        format!("{}/{}", self.name, self.backend).to_lowercase().contains(text)
+            || format!("{}/{}", self.short_name(), self.backend).contains(text)
+    }
+
+    /// The first word of the name: `llvmpipe`, `nvidia`.
+    fn short_name(&self) -> String {
+        let name = self.name.to_lowercase();
+        name.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or("gpu").to_string()
+    }
+}
+
+fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
+    // Through OpenGL a software driver does not always say what it is.
+    let name = info.name.to_lowercase();
+    if ["llvmpipe", "softpipe", "swiftshader", "lavapipe"].iter().any(|software| name.contains(software)) {
+        return DeviceType::SoftwareGpu;
+    }
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => DeviceType::DiscreteGpu,
+        wgpu::DeviceType::IntegratedGpu => DeviceType::IntegratedGpu,
+        wgpu::DeviceType::VirtualGpu => DeviceType::VirtualGpu,
+        wgpu::DeviceType::Cpu => DeviceType::SoftwareGpu,
+        wgpu::DeviceType::Other => DeviceType::Other,
+    }
+}
+
+/// A GPU that is here, best first.
+struct Found {
+    adapter: wgpu::Adapter,
+    info: DeviceInfo,
+}
+
+/// All GPUs, in the order in which `gpu:N` counts them: by type, OpenGL last, else as the system lists them.
+fn gpus() -> Vec<Found> {
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let mut found: Vec<_> = adapters
+        .into_iter()
+        .filter(|adapter| adapter.get_info().backend != wgpu::Backend::Noop)
+        .map(|adapter| {
+            let info = DeviceInfo::gpu(&adapter.get_info(), &adapter.limits(), adapter.features());
+            Found { adapter, info }
+        })
+        .collect();
+    found.sort_by_key(|gpu| (gpu.info.device_type, gpu.info.backend == "gl"));
+    let selectors: Vec<_> = (0..found.len()).map(|number| unique_selector(&found, number)).collect();
+    for (gpu, selector) in found.iter_mut().zip(selectors) {
+        gpu.info.selector = selector;
+    }
+    found
+}
+
+/// The shortest selector that means this device alone.
+fn unique_selector(gpus: &[Found], number: usize) -> String {
+    let info = &gpus[number].info;
+    let means_it_alone = |text: &String| gpus.iter().filter(|other| other.info.answers_to(text)).count() == 1;
+    [info.short_name(), format!("{}/{}", info.short_name(), info.backend)]
+        .into_iter()
+        .find(means_it_alone)
+        .unwrap_or_else(|| format!("gpu:{number}"))
+}
+
+fn open(gpu: &Found) -> Result<Device> {
+    let wanted = gpu::required_limits();
+    let mut limits = gpu.adapter.limits();
+    // On DX12 this one reserves memory up front; the default is plenty.
+    limits.max_non_sampler_bindings = wanted.max_non_sampler_bindings.min(limits.max_non_sampler_bindings);
+    let request = gpu.adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("rvc-gpu-index"),
+        required_features: gpu::required_features(),
+        required_limits: limits,
+        ..Default::default()
+    });
+    let (device, queue) = pollster::block_on(request)
+        .map_err(|error| Error::Validation { label: gpu.info.selector.clone(), message: error.to_string() })?;
+    let engine = Engine::Gpu(Arc::new(gpu::Gpu::new(device, queue)?));
+    Ok(Device { engine, info: Arc::new(gpu.info.clone()) })
+}
+
+/// What `auto` takes and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Choice {
+    /// The device's selector.
+    pub selector: String,
+    /// Why this one.
+    pub reason: String,
+}
+
+/// All devices here, the CPU engine last, and the one that `auto` takes.
+pub fn list() -> (Vec<DeviceInfo>, Choice) {
+    let (_, choice) = auto();
+    let mut infos: Vec<_> = gpus().into_iter().map(|gpu| gpu.info).collect();
+    infos.push(DeviceInfo::cpu());
+    (infos, choice)
+}
+
+pub(super) fn auto() -> (Device, Choice) {
+    let gpus = gpus();
+    let mut refused = String::new();
+    for gpu in gpus.iter().filter(|gpu| gpu.info.device_type <= DeviceType::IntegratedGpu) {
+        match open(gpu) {
+            Ok(device) => {
+                let kind = if gpu.info.device_type == DeviceType::DiscreteGpu { "discrete" } else { "integrated" };
+                let reason = format!("the first {kind} GPU{refused}");
+                return (device, Choice { selector: gpu.info.selector.clone(), reason });
+            }
+            Err(error) => refused.push_str(&format!("; {} failed: {error}", gpu.info.selector)),
+        }
+    }
+    let reason = if !refused.is_empty() {
+        format!("no GPU could be used{refused}")
+    } else if gpus.is_empty() {
+        "no GPU driver was found".into()
+    } else {
+        "no discrete or integrated GPU was found; software drivers are used only when named".into()
+    };
+    (Device::cpu(), Choice { selector: "cpu".into(), reason })
+}
+
+pub(super) fn gpu(selector: &str) -> Result<Device> {
+    let gpus = gpus();
+    let text = selector.trim().to_lowercase();
+    let found = match text.strip_prefix("gpu:") {
+        Some(number) => number.parse().ok().and_then(|number: usize| gpus.get(number)),
+        None if text == "gpu" => gpus.first().filter(|gpu| gpu.info.device_type < DeviceType::SoftwareGpu),
+        None if text.is_empty() => None,
+        None => gpus.iter().find(|gpu| gpu.info.answers_to(&text)),
+    };
+    match found {
+        Some(gpu) => open(gpu),
+        None => Err(Error::NoDevice { selector: selector.into(), available: available(&gpus) }),
+    }
+}
+
+fn available(gpus: &[Found]) -> String {
+    let mut lines = vec!["  auto  the best GPU, else the CPU engine".to_string(), "  cpu  the CPU engine".into()];
+    lines.extend(gpus.iter().map(|gpu| format!("  {}  {} ({})", gpu.info.selector, gpu.info.name, gpu.info.backend)));
+    lines.join("\n")
+}

@@ -1,0 +1,341 @@
+//! Where it runs: a device and the stages that every device offers.
+//!
+//! A [`Device`] is the CPU engine or a GPU. The algorithms of this crate string its stages together and never ask
+//! which of the two it is. Stages take and return arrays that lie on the device ([`Buffer`], [`Matrix`]); each exists
+//! as a WGSL kernel in `shaders/`, a launcher in `gpu/` and a CPU twin in `cpu/` under one name.
+
+mod buffer;
+mod cpu;
+mod gpu;
+mod listing;
+mod ranges;
+
+use std::sync::Arc;
+
+use bytemuck::Pod;
+
+pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
+pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
+pub use listing::{Choice, DeviceInfo, DeviceType, list};
+pub use ranges::RowRanges;
+
+use crate::error::{Error, Result};
+use crate::factory::Metric;
+
+/// The greatest k of a search: what a GPU's smallest workgroup memory holds.
+pub const MAX_K: usize = 1024;
+
+/// A device that computes: cheap to clone, usable from several threads.
+#[derive(Clone, Debug)]
+pub struct Device {
+    engine: Engine,
+    info: Arc<DeviceInfo>,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Cpu,
+    Gpu(Arc<gpu::Gpu>),
+}
+
+/// Making devices.
+impl Device {
+    /// The best device here: a discrete GPU, else an integrated one, else the CPU engine. Software drivers are taken
+    /// only when named.
+    pub fn auto() -> Self {
+        listing::auto().0
+    }
+
+    /// The CPU engine: all cores, with the widest SIMD this machine has.
+    pub fn cpu() -> Self {
+        Self { engine: Engine::Cpu, info: Arc::new(DeviceInfo::cpu()) }
+    }
+
+    /// A GPU by selector: `gpu` (the best one), `gpu:N`, or part of a name or backend.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] lists what is there; a GPU that lacks what the stages need is refused with the limit.
+    pub fn gpu(selector: &str) -> Result<Self> {
+        listing::gpu(selector)
+    }
+
+    /// Any device by selector: `auto`, `cpu`, or what [`Device::gpu`] takes.
+    ///
+    /// # Errors
+    /// As [`Device::gpu`].
+    pub fn select(selector: &str) -> Result<Self> {
+        match selector.trim().to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::auto()),
+            "cpu" => Ok(Self::cpu()),
+            _ => Self::gpu(selector),
+        }
+    }
+
+    /// A host's own wgpu device, so that its buffers and ours live together. The host made it with at least
+    /// [`required_features`] and [`required_limits`].
+    ///
+    /// # Errors
+    /// [`Error::LimitTooSmall`] names the limit that is missing.
+    pub fn from_wgpu(adapter: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+        let info = DeviceInfo::gpu(adapter, &device.limits(), device.features());
+        let gpu = gpu::Gpu::new(device, queue)?;
+        Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), info: Arc::new(info) })
+    }
+
+    /// Name, backend, driver and limits.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// True for the CPU engine.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.engine, Engine::Cpu)
+    }
+
+    /// The most bytes one buffer of rows should have.
+    pub(crate) fn max_matrix_bytes(&self) -> u64 {
+        match &self.engine {
+            Engine::Cpu => u64::MAX,
+            Engine::Gpu(gpu) => gpu.max_binding(),
+        }
+    }
+}
+
+/// Moving data.
+impl Device {
+    /// Copies rows (row-major, a whole number of `dim` floats) to the device.
+    ///
+    /// # Errors
+    /// [`Error::LimitTooSmall`] and [`Error::OutOfMemory`] where the device has no room.
+    pub fn upload(&self, rows: &[f32], dim: usize) -> Result<Matrix> {
+        let count = checked_rows(rows.len(), dim)?;
+        match &self.engine {
+            Engine::Cpu => Ok(Matrix { data: Buffer::on_host(rows.to_vec()), rows: count, dim, stride: dim }),
+            Engine::Gpu(gpu) => gpu.upload_matrix(rows, count, dim),
+        }
+    }
+
+    /// Makes rows resident for [`Device::exact_topk`]. The CPU engine shares the vector, a GPU gets a copy, spread over
+    /// several buffers where one is too small.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the device has no room; [`Error::Parameter`] from 2³²−1 rows on.
+    pub fn row_set(&self, rows: &Arc<Vec<f32>>, dim: usize) -> Result<RowSet> {
+        let count = checked_rows(rows.len(), dim)?;
+        if count >= TopK::NONE as usize {
+            return Err(Error::parameter("rows", count, "search fewer than 4,294,967,295 rows at a time"));
+        }
+        let parts = match &self.engine {
+            Engine::Cpu => vec![Matrix { data: Buffer::on_host(rows.clone()), rows: count, dim, stride: dim }],
+            Engine::Gpu(gpu) => {
+                let part_rows = (gpu.max_binding() as usize / (4 * gpu::stride_of(dim))).max(1);
+                rows.chunks(part_rows * dim).map(|part| self.upload(part, dim)).collect::<Result<_>>()?
+            }
+        };
+        Ok(RowSet { parts, rows: count, dim })
+    }
+
+    /// Reads an array back.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and its like; [`Error::ForeignBuffer`] for another device's buffer.
+    pub fn download<T: Pod>(&self, buffer: &Buffer<T>) -> Result<Vec<T>> {
+        match &self.engine {
+            Engine::Cpu => Ok(buffer.host("download")?.to_vec()),
+            Engine::Gpu(gpu) => gpu.download(buffer.gpu("download")?, buffer.len()),
+        }
+    }
+
+    /// Reads cluster sums back.
+    ///
+    /// # Errors
+    /// As [`Device::download`].
+    pub fn download_sums(&self, sums: &ClusterSums) -> Result<HostSums> {
+        let mut rows = self.download(&sums.sums.data)?;
+        if sums.sums.stride != sums.sums.dim {
+            let dim = sums.sums.dim;
+            rows = rows.chunks_exact(sums.sums.stride).flat_map(|row| &row[..dim]).copied().collect();
+        }
+        Ok(HostSums { sums: rows, counts: self.download(&sums.counts)?, costs: self.download(&sums.costs)? })
+    }
+
+    /// Cluster sums of zero.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn cluster_sums(&self, nlist: usize, dim: usize) -> Result<ClusterSums> {
+        let sums = self.upload(&vec![0.0; nlist * dim], dim)?;
+        let (counts, costs) = match &self.engine {
+            Engine::Cpu => (Buffer::on_host(vec![0; nlist]), Buffer::on_host(vec![0.0; nlist])),
+            Engine::Gpu(gpu) => (gpu.upload(&vec![0; nlist])?, gpu.upload(&vec![0.0; nlist])?),
+        };
+        Ok(ClusterSums { sums, counts, costs })
+    }
+
+    /// Makes centroids (row-major, nlist × `dim`) ready for comparing rows with them.
+    ///
+    /// The nearest centroid of x is the one with the largest x·c' + b. For L2, c' = c − μ with the centroids' mean μ and
+    /// b = −(½‖c'‖² + μ·c'), which orders centroids as −½‖x − c‖² does; shifting by μ keeps the products small, so less
+    /// is lost to rounding. For inner product c' = c and b = 0.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn centroid_table(&self, centroids: &[f32], dim: usize, metric: Metric) -> Result<CentroidTable> {
+        let nlist = checked_rows(centroids.len(), dim)?;
+        let mut mean = vec![0.0f64; dim];
+        if metric == Metric::L2 {
+            for centroid in centroids.chunks_exact(dim) {
+                mean.iter_mut().zip(centroid).for_each(|(m, &c)| *m += f64::from(c) / nlist as f64);
+            }
+        }
+        let mut shifted = Vec::with_capacity(centroids.len());
+        let mut bias = Vec::with_capacity(nlist);
+        for centroid in centroids.chunks_exact(dim) {
+            let mut half_norm_and_dot = 0.0;
+            for (&c, &m) in centroid.iter().zip(&mean) {
+                let s = (f64::from(c) - m) as f32;
+                shifted.push(s);
+                half_norm_and_dot += f64::from(s) * (0.5 * f64::from(s) + m);
+            }
+            bias.push(if metric == Metric::L2 { -half_norm_and_dot as f32 } else { 0.0 });
+        }
+        let bias = match &self.engine {
+            Engine::Cpu => Buffer::on_host(bias),
+            Engine::Gpu(gpu) => gpu.upload(&bias)?,
+        };
+        Ok(CentroidTable {
+            centroids: self.upload(centroids, dim)?,
+            shifted: self.upload(&shifted, dim)?,
+            bias,
+            metric,
+        })
+    }
+}
+
+/// The stages.
+impl Device {
+    /// The nearest centroid of each row.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ or there are no centroids.
+    pub fn nearest_centroid(&self, rows: &Matrix, table: &CentroidTable) -> Result<Assignment> {
+        check_table(rows, table)?;
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table),
+        }
+    }
+
+    /// The `nprobe` nearest centroids of each row, nearest first: rows × nprobe. `nprobe` is at most nlist and
+    /// [`MAX_K`].
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
+    pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+        check_table(rows, table)?;
+        if nprobe == 0 || nprobe > table.nlist().min(MAX_K) {
+            return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist().min(MAX_K))));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe),
+            Engine::Gpu(gpu) => gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe),
+        }
+    }
+
+    /// Adds each row, its distance and a count of one to its centroid's sums. In one order on one device: the same
+    /// input gives the same sums, bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ.
+    pub fn centroid_update(&self, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
+        if rows.dim != sums.sums.dim || rows.rows != nearest.labels.len() || rows.rows != nearest.distances.len() {
+            let found = format!("{} × {} with {} labels", rows.rows, rows.dim, nearest.labels.len());
+            return Err(Error::parameter("rows", found, "pass the rows that the labels were found for"));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::centroid_update::centroid_update(rows, nearest, sums),
+            Engine::Gpu(gpu) => gpu::centroid_update::centroid_update(gpu, rows, nearest, sums),
+        }
+    }
+
+    /// The k nearest rows of each query among its ranges, nearest first, of equally near ones the lowest row first.
+    /// Distances are exact: direct sums over d.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ, a range leaves the rows, or k is not 1 to [`MAX_K`].
+    pub fn exact_topk(
+        &self,
+        queries: &Matrix,
+        rows: &RowSet,
+        ranges: &RowRanges,
+        metric: Metric,
+        k: usize,
+    ) -> Result<TopK> {
+        check_k(k)?;
+        if queries.dim != rows.dim {
+            let found = format!("{} floats wide", queries.dim);
+            return Err(Error::parameter("queries", found, format!("the rows have {}", rows.dim)));
+        }
+        if ranges.queries() != queries.rows || ranges.end() as usize > rows.rows {
+            let found = format!("{} queries up to row {}", ranges.queries(), ranges.end());
+            return Err(Error::parameter("ranges", found, format!("{} and {} are there", queries.rows, rows.rows)));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k),
+            Engine::Gpu(gpu) => gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k),
+        }
+    }
+
+    /// The k smallest keys of each segment of `keys`, smallest first, of equal keys the lower candidate first. A
+    /// segment is a (start, length); `candidates` numbers the keys. Segments × k each of keys and candidates; places
+    /// past a short segment hold `f32::MAX` and [`TopK::NONE`].
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where a segment leaves the keys, or k is not 1 to [`MAX_K`].
+    pub fn select_topk(
+        &self,
+        keys: &[f32],
+        candidates: &[u32],
+        segments: &[(u32, u32)],
+        k: usize,
+    ) -> Result<(Vec<f32>, Vec<u32>)> {
+        check_k(k)?;
+        let end = segments.iter().map(|s| u64::from(s.0) + u64::from(s.1)).max().unwrap_or(0);
+        if end > keys.len().min(candidates.len()) as u64 {
+            return Err(Error::parameter(
+                "segments",
+                format!("end at {end}"),
+                format!("{} keys are there", keys.len()),
+            ));
+        }
+        match &self.engine {
+            Engine::Cpu => Ok(cpu::select_topk::select_topk(keys, candidates, segments, k)),
+            Engine::Gpu(gpu) => gpu::select_topk::select_topk(gpu, keys, candidates, segments, k),
+        }
+    }
+}
+
+fn checked_rows(floats: usize, dim: usize) -> Result<usize> {
+    if dim == 0 || !floats.is_multiple_of(dim) {
+        return Err(Error::parameter("dim", dim, format!("{floats} floats are not a whole number of such rows")));
+    }
+    Ok(floats / dim)
+}
+
+fn check_table(rows: &Matrix, table: &CentroidTable) -> Result<()> {
+    if rows.dim != table.centroids.dim {
+        let found = format!("{} floats wide", rows.dim);
+        return Err(Error::parameter("rows", found, format!("the centroids have {}", table.centroids.dim)));
+    }
+    if table.nlist() == 0 {
+        return Err(Error::parameter("nlist", 0, "train at least one centroid"));
+    }
+    Ok(())
+}
+
+fn check_k(k: usize) -> Result<()> {
+    if k == 0 || k > MAX_K {
+        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! The nearest centroid of each row.
+
+use libtest_mimic::Failed;
+use rvc_gpu_index::device::Device;
+use rvc_gpu_index::factory::Metric;
+
+use super::Case;
+use super::oracle::{DIMS, close, distance, ensure, key, random, tolerance};
+
+pub fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        for dim in DIMS {
+            cases
+                .push((format!("{metric}_d{dim}"), Box::new(move |device| random_case(device, metric, 150, 131, dim))));
+        }
+        for (rows, nlist) in [(1, 1), (127, 1), (128, 127), (129, 128), (257, 129), (1000, 300)] {
+            let name = format!("{metric}_{rows}x{nlist}");
+            cases.push((name, Box::new(move |device| random_case(device, metric, rows, nlist, 20))));
+        }
+        cases.push((format!("{metric}_no_rows"), Box::new(move |device| random_case(device, metric, 0, 5, 8))));
+    }
+    cases.push(("ties_take_the_lowest_label".into(), Box::new(ties)));
+    cases.push(("zero_vectors".into(), Box::new(zeros)));
+    cases.push(("norms_large_against_distances".into(), Box::new(far_from_the_origin)));
+    cases
+}
+
+fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: usize) -> Result<Vec<u32>, Failed> {
+    let table = device.centroid_table(centroids, dim, metric)?;
+    let found = device.nearest_centroid(&device.upload(rows, dim)?, &table)?;
+    let (labels, distances) = (device.download(&found.labels)?, device.download(&found.distances)?);
+    ensure(labels.len() == rows.len() / dim, || format!("{} labels", labels.len()))?;
+    for (i, (row, (&label, &found))) in rows.chunks(dim).zip(labels.iter().zip(&distances)).enumerate() {
+        ensure((label as usize) < centroids.len() / dim, || format!("row {i}: label {label}"))?;
+        let chosen = &centroids[label as usize * dim..][..dim];
+        let best = centroids.chunks(dim).map(|c| key(metric, row, c)).fold(f64::INFINITY, f64::min);
+        let over = key(metric, row, chosen) - best;
+        ensure(over <= tolerance(row, chosen), || {
+            format!("row {i}: centroid {label} is {over} farther than the best")
+        })?;
+        close(found, distance(metric, row, chosen), tolerance(row, chosen), || format!("row {i}: distance"))?;
+    }
+    Ok(labels)
+}
+
+fn random_case(device: &Device, metric: Metric, rows: usize, nlist: usize, dim: usize) -> Result<(), Failed> {
+    check(device, metric, &random(rows * dim, 1), &random(nlist * dim, 2), dim).map(drop)
+}
+
+fn ties(device: &Device) -> Result<(), Failed> {
+    // Small whole numbers, so that equal is equal on every device; each centroid stands there three times.
+    let dim = 5;
+    let thrice: Vec<f32> = (0..3).flat_map(|_| (0..140 * dim).map(|i| ((i * 7) % 11) as f32)).collect();
+    let rows = thrice[..140 * dim].to_vec();
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        let labels = check(device, metric, &rows, &thrice, dim)?;
+        for (row, label) in rows.chunks(dim).zip(labels) {
+            let best = thrice.chunks(dim).map(|c| key(metric, row, c)).fold(f64::INFINITY, f64::min);
+            let lowest = thrice.chunks(dim).position(|c| key(metric, row, c) == best);
+            // For L2 the mean is subtracted first, so only exact copies are sure to tie.
+            let copy = label as usize % 140;
+            ensure((label as usize) < 140, || format!("label {label} is a later copy of {copy}"))?;
+            ensure(metric == Metric::L2 || lowest == Some(label as usize), || format!("{label}, not {lowest:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn zeros(device: &Device) -> Result<(), Failed> {
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        check(device, metric, &[0.0; 12], &random(9 * 4, 3), 4)?;
+        let labels = check(device, metric, &random(8 * 4, 4), &[0.0; 16], 4)?;
+        ensure(labels.iter().all(|&label| label == 0), || format!("{labels:?}"))?;
+    }
+    Ok(())
+}
+
+/// ‖x‖² − 2x·c + ‖c‖² would lose the distances here altogether: norms are 10⁴ times larger.
+fn far_from_the_origin(device: &Device) -> Result<(), Failed> {
+    let dim = 64;
+    let shift = |mut values: Vec<f32>| -> Vec<f32> {
+        values.iter_mut().for_each(|v| *v = 1000.0 + (*v * 8.0).round() / 8.0);
+        values
+    };
+    let (rows, centroids) = (shift(random(200 * dim, 5)), shift(random(150 * dim, 6)));
+    let table = device.centroid_table(&centroids, dim, Metric::L2)?;
+    let found = device.nearest_centroid(&device.upload(&rows, dim)?, &table)?;
+    let distances = device.download(&found.distances)?;
+    for (i, (row, found)) in rows.chunks(dim).zip(distances).enumerate() {
+        let best = centroids.chunks(dim).map(|c| distance(Metric::L2, row, c)).fold(f64::INFINITY, f64::min);
+        let worst_of_good = best * 1.01;
+        ensure(f64::from(found) <= worst_of_good, || format!("row {i}: {found}, but {best} is there"))?;
+    }
+    Ok(())
+}

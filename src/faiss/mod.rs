@@ -1,1 +1,68 @@
 //! faiss index files, in and out.
+//!
+//! A faiss file is one object after another, each opened by four characters that name its type. This module reads and
+//! writes `Flat` and `IVFn,Flat`, alone or behind `L2norm,`, byte for byte as faiss does. Files come from anywhere, so
+//! nothing in them is believed before it was checked: every count against the bytes that are left, every number that
+//! the layout repeats against its first mention.
+
+mod flat;
+mod fourcc;
+mod header;
+mod inverted_lists;
+mod ivf_flat;
+mod pre_transform;
+mod reader;
+mod writer;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::error::Result;
+use crate::index::{Index, IndexKind};
+use crate::output::{Existing, write_file};
+use fourcc::FourCc;
+use header::Header;
+use reader::Reader;
+
+/// Reads a faiss index file.
+///
+/// The file is refused, with the field and what stood there, where it is damaged, is of a family this version does not
+/// read, or holds a value that no search can use (NaN, infinity, a negative id). A direct map is dropped: it can be made
+/// again from the lists.
+pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
+    let mut reader = Reader::open(path.as_ref())?;
+    let index = match reader.fourcc("the index type")? {
+        FourCc::PRE_TRANSFORM => pre_transform::read(&mut reader)?,
+        fourcc => read_plain(&mut reader, fourcc, "the index")?,
+    };
+    reader.finish()?;
+    Ok(index)
+}
+
+/// Writes `index` as a faiss index file, whole or not at all.
+pub fn write_index(index: &Index, path: impl AsRef<Path>, existing: Existing) -> Result<()> {
+    write_file(path.as_ref(), existing, |out| write(index, out))
+}
+
+/// Reads an index that no transform stands before; `place` names it in an error.
+fn read_plain(reader: &mut Reader, fourcc: FourCc, place: &str) -> Result<Index> {
+    match fourcc {
+        FourCc::FLAT_L2 | FourCc::FLAT_IP => {
+            let (Header { dim, metric, .. }, rows) = flat::read(reader, fourcc, "the rows")?;
+            Ok(Index { dim, metric, l2norm: false, kind: IndexKind::Flat { rows } })
+        }
+        FourCc::IVF_FLAT => ivf_flat::read(reader),
+        _ => Err(reader.unsupported(place, fourcc)),
+    }
+}
+
+fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
+    let header = Header::of(index);
+    if index.l2norm {
+        pre_transform::write(&header, out)?;
+    }
+    match &index.kind {
+        IndexKind::Flat { rows } => flat::write(&header, rows, out),
+        IndexKind::IvfFlat(ivf) => ivf_flat::write(&header, ivf, out),
+    }
+}

@@ -1,5 +1,7 @@
 //! Inverted lists: for each centroid the ids and the rows that fell to it.
 
+use crate::error::{Error, Result};
+
 /// One list: `ids.len()` rows of `dim` floats each.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InvertedList {
@@ -20,6 +22,17 @@ impl InvertedLists {
     /// `nlist` empty lists of rows with `dim` floats.
     pub fn new(nlist: usize, dim: usize) -> Self {
         Self { dim, lists: vec![InvertedList::default(); nlist] }
+    }
+
+    /// The given lists, each with one row of `dim` floats an id.
+    pub fn from_lists(dim: usize, lists: Vec<InvertedList>) -> Result<Self> {
+        match lists.iter().position(|list| list.ids.len().checked_mul(dim) != Some(list.rows.len())) {
+            None => Ok(Self { dim, lists }),
+            Some(bad) => {
+                let found = format!("list {bad} does not have one row of {dim} floats an id");
+                Err(Error::parameter("lists", found, "pass as many rows as ids"))
+            }
+        }
     }
 
     /// Number of lists.

@@ -1,0 +1,151 @@
+//! Reads the fields of a file and never past its end.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use bytemuck::Pod;
+
+use super::fourcc::FourCc;
+use crate::error::{Error, Result};
+
+// Floats and ids go from the file straight into the vectors that are searched, without a pass that swaps their bytes.
+const _: () = assert!(cfg!(target_endian = "little"), "faiss files are little-endian and are read in place");
+
+const DAMAGED: &str = "the file is damaged: copy it again, or build the index again";
+
+/// A file, and the number of its bytes not yet read. A count in the file is compared with that number before anything
+/// is allocated for it.
+pub(super) struct Reader<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    left: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn open(path: &'a Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let left = file.metadata().map_err(Error::io(path, "read"))?.len();
+        Ok(Self { path, file: BufReader::new(file), left })
+    }
+
+    /// Succeeds where the whole file was read.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.left {
+            0 => Ok(()),
+            left => Err(self.damaged(format_args!("goes on after the end of the index, by {left} bytes"))),
+        }
+    }
+
+    pub(super) fn fourcc(&mut self, field: impl Display) -> Result<FourCc> {
+        self.bytes(field).map(FourCc)
+    }
+
+    pub(super) fn u8(&mut self, field: impl Display) -> Result<u8> {
+        self.bytes(field).map(u8::from_le_bytes)
+    }
+
+    pub(super) fn i32(&mut self, field: impl Display) -> Result<i32> {
+        self.bytes(field).map(i32::from_le_bytes)
+    }
+
+    pub(super) fn i64(&mut self, field: impl Display) -> Result<i64> {
+        self.bytes(field).map(i64::from_le_bytes)
+    }
+
+    pub(super) fn f32(&mut self, field: impl Display) -> Result<f32> {
+        self.bytes(field).map(f32::from_le_bytes)
+    }
+
+    pub(super) fn bool(&mut self, field: impl Display) -> Result<bool> {
+        match self.u8(&field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(self.damaged(format_args!("{field} is {other}, where 0 or 1 belongs"))),
+        }
+    }
+
+    /// A `size_t`.
+    pub(super) fn count(&mut self, field: impl Display) -> Result<usize> {
+        let count = self.bytes(&field).map(u64::from_le_bytes)?;
+        usize::try_from(count).map_err(|_| self.damaged(format_args!("{field} is {count}, too many for this machine")))
+    }
+
+    /// A number that was read before in another place and has to come again.
+    pub(super) fn expect_count(&mut self, expected: usize, field: impl Display) -> Result<()> {
+        match self.count(&field)? {
+            found if found == expected => Ok(()),
+            found => Err(self.damaged(format_args!("{field} is {found}, where {expected} belongs"))),
+        }
+    }
+
+    /// `count` items that lie in the file as they lie in memory.
+    pub(super) fn items<T: Pod>(&mut self, count: usize, field: impl Display) -> Result<Vec<T>> {
+        self.claim(count, size_of::<T>(), field)?;
+        let mut items = Vec::new();
+        items.try_reserve_exact(count).map_err(|e| Error::io(self.path, "read")(e.into()))?;
+        items.resize(count, T::zeroed());
+        self.file.read_exact(bytemuck::cast_slice_mut(&mut items)).map_err(Error::io(self.path, "read"))?;
+        Ok(items)
+    }
+
+    /// A count and as many items.
+    pub(super) fn counted<T: Pod>(&mut self, field: impl Display) -> Result<Vec<T>> {
+        let count = self.count(format_args!("the count of {field}"))?;
+        self.items(count, field)
+    }
+
+    /// `count` rows of `dim` floats, all of them finite.
+    pub(super) fn rows(&mut self, count: usize, dim: usize, field: impl Display) -> Result<Vec<f32>> {
+        // A product that saturates is longer than any file, and refused as such.
+        let rows: Vec<f32> = self.items(count.saturating_mul(dim), &field)?;
+        match rows.chunks(dim).position(|row| !row.iter().all(|x| x.is_finite())) {
+            None => Ok(rows),
+            Some(row) => Err(Error::input(
+                self.path,
+                format_args!("{field}: row {row} holds NaN or infinity"),
+                "build the index from finite features",
+            )),
+        }
+    }
+
+    /// The error for content that contradicts itself.
+    pub(super) fn damaged(&self, found: impl Display) -> Error {
+        Error::input(self.path, found, DAMAGED)
+    }
+
+    /// The error for an object that is not read in this `place`.
+    pub(super) fn unsupported(&self, place: &str, fourcc: FourCc) -> Error {
+        match fourcc.meaning() {
+            Some(meaning) => Error::input(
+                self.path,
+                format_args!("{place} is {meaning} ({fourcc}), which this version does not read yet"),
+                "build it as Flat or IVF,Flat, with L2norm before it if needed",
+            ),
+            None => Error::input(
+                self.path,
+                format_args!("{place} opens with \"{fourcc}\", which is no type of faiss's"),
+                "pass a .index file that faiss or this program wrote",
+            ),
+        }
+    }
+
+    fn bytes<const N: usize>(&mut self, field: impl Display) -> Result<[u8; N]> {
+        self.claim(N, 1, field)?;
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).map_err(Error::io(self.path, "read"))?;
+        Ok(bytes)
+    }
+
+    /// Takes `count` items of `size` bytes off the bytes that are left.
+    fn claim(&mut self, count: usize, size: usize, field: impl Display) -> Result<()> {
+        let left = self.left;
+        let needed = count as u128 * size as u128;
+        match u64::try_from(needed).ok().and_then(|needed| left.checked_sub(needed)) {
+            Some(rest) => self.left = rest,
+            None => return Err(self.damaged(format_args!("ends inside {field}: {needed} bytes needed, {left} left"))),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+"""faiss on the other side of tests/faiss_interop.rs.
+
+    faiss_interop.py version                  fails where faiss or numpy is missing
+    faiss_interop.py write <options> <file>   builds an index with faiss and writes it
+    faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
+"""
+
+import argparse
+import json
+
+import faiss
+import numpy as np
+
+METRICS = {"L2": faiss.METRIC_L2, "InnerProduct": faiss.METRIC_INNER_PRODUCT}
+
+
+def ivf_of(index):
+    """The IVF part of an index, None where it has none."""
+    return faiss.try_extract_index_ivf(index)
+
+
+def write(args):
+    voice = np.random.default_rng(7).standard_normal((args.ntotal, args.dim)).astype(np.float32)
+    index = faiss.index_factory(args.dim, args.factory, METRICS[args.metric])
+    ivf = ivf_of(index)
+    if ivf is not None:
+        ivf.cp.min_points_per_centroid = 1
+        ivf.nprobe = args.nprobe
+    if args.stage != "untrained":
+        index.train(voice)
+    if args.stage == "one-list":
+        index.add(np.repeat(voice[:1], args.ntotal, axis=0))
+    elif args.stage == "added":
+        index.add(voice)
+    if args.direct_map:
+        ivf.set_direct_map_type(getattr(faiss.DirectMap, args.direct_map))
+    faiss.write_index(index, args.file)
+
+
+def describe(args):
+    index = faiss.read_index(args.file)
+    ivf = ivf_of(index)
+    index.reconstruct_n(0, index.ntotal).astype("<f4").tofile(args.rows)
+    metric = {number: name for name, number in METRICS.items()}[index.metric_type]
+    print(
+        json.dumps(
+            {
+                "d": index.d,
+                "ntotal": index.ntotal,
+                "metric": metric,
+                "is_trained": index.is_trained,
+                "l2norm": isinstance(faiss.downcast_index(index), faiss.IndexPreTransform),
+                "nlist": ivf.nlist if ivf else None,
+                "nprobe": ivf.nprobe if ivf else None,
+            }
+        )
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("version")
+    command.set_defaults(run=lambda _: print(faiss.__version__))
+
+    command = commands.add_parser("write")
+    command.add_argument("--factory", required=True)
+    command.add_argument("--metric", choices=METRICS, required=True)
+    command.add_argument("--dim", type=int, default=8)
+    command.add_argument("--ntotal", type=int, default=100)
+    command.add_argument("--nprobe", type=int, default=1)
+    command.add_argument("--stage", choices=["untrained", "trained", "one-list", "added"], default="added")
+    command.add_argument("--direct-map", choices=["Array", "Hashtable"])
+    command.add_argument("file")
+    command.set_defaults(run=write)
+
+    command = commands.add_parser("describe")
+    command.add_argument("file")
+    command.add_argument("rows")
+    command.set_defaults(run=describe)
+
+    args = parser.parse_args()
+    args.run(args)
+
+
+if __name__ == "__main__":
+    main()

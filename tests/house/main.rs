@@ -1,0 +1,83 @@
+//! The rules of the house: where things stand, what may use what, and what every shader keeps to. They stand here once;
+//! the modules hold them against the sources.
+
+mod files;
+mod homes;
+mod layers;
+mod shaders;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms of `src/`, a layer a line. A room uses its own layer and those above it.
+const LAYERS: [&[&str]; 6] = [
+    &["error", "output", "factory", "features"],
+    &["device"],
+    &["cluster"],
+    &["index", "faiss"],
+    &["retrieval", "bench"],
+    &["cli"],
+];
+
+/// Rooms that know no wgpu.
+const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "faiss"];
+
+/// Where each stage stands: folder, extension, and the files there that are no stage.
+const HOMES: [(&str, &str, &[&str]); 4] = [
+    ("shaders", "wgsl", &[]),
+    ("src/device/gpu", "rs", &["mod", "kernel"]),
+    ("src/device/cpu", "rs", &["mod", "distance", "product"]),
+    ("tests/conformance", "rs", &["main", "oracle"]),
+];
+
+/// The files that may say `unsafe`.
+const UNSAFE: [&str; 1] = ["src/device/cpu/product.rs"];
+
+const MAX_LINES: usize = 450;
+
+/// A file of the repository.
+struct Source {
+    /// From the repository's root, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// Numbered lines without comments and without what stands between quotes.
+    fn code(&self) -> impl Iterator<Item = (usize, String)> {
+        self.text.lines().zip(1..).map(|(line, number)| {
+            let unquoted: String = line.split('"').step_by(2).collect();
+            let code = unquoted.split("//").next().unwrap_or_default();
+            (number, code.to_string())
+        })
+    }
+}
+
+/// All files with an extension under a folder, at any depth.
+fn sources(folder: &str, extension: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join(folder)];
+    let mut found: Vec<PathBuf> = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let (inner, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        folders.extend(inner);
+        found.extend(files.into_iter().filter(|file| file.extension().is_some_and(|e| e == extension)));
+    }
+    found.sort();
+    let source = |file: PathBuf| Source {
+        path: file.strip_prefix(root).expect("lies under the root").to_string_lossy().replace('\\', "/"),
+        text: fs::read_to_string(&file).expect("a source file is readable text"),
+    };
+    found.into_iter().map(source).collect()
+}
+
+/// Words of a line of code: identifiers and keywords.
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Fails with every breach of a rule, one a line.
+fn assert_none(breaches: &[String]) {
+    assert!(breaches.is_empty(), "\n{}\n", breaches.join("\n"));
+}

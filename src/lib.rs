@@ -1,6 +1,7 @@
 //! rvc-gpu-index
 #![deny(missing_docs)]
 
+pub mod cluster;
 pub mod device;
 mod error;
 pub mod factory;

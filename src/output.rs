@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all: written beside the target, flushed, then renamed over it.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub enum Existing {
 pub(crate) fn write_file(
     path: &Path,
     existing: Existing,
-    fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
     check_free(path, existing)?;
     let folder = match path.parent() {
@@ -37,7 +37,8 @@ pub(crate) fn write_file(
     }
     let part = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
     let mut writer = BufWriter::with_capacity(1 << 20, part.as_file());
-    fill(&mut writer).and_then(|()| writer.flush()).map_err(Error::io(path, "write"))?;
+    fill(&mut writer)?;
+    writer.flush().map_err(Error::io(path, "write"))?;
     drop(writer);
     part.as_file().sync_all().map_err(Error::io(path, "write"))?;
     let renamed = match existing {

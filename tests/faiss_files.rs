@@ -170,7 +170,7 @@ fn healthy_files_come_back_byte_for_byte() {
 fn rows_and_ids_land_in_their_lists() {
     let index = Slot::new().read(&Ivf::default().bytes()).expect("a healthy file");
     let IndexKind::IvfFlat(ivf) = index.kind() else { panic!("not IVF") };
-    let lists: Vec<_> = ivf.lists().iter().map(|list| (list.ids.as_slice(), list.rows.as_slice())).collect();
+    let lists: Vec<_> = ivf.lists().iter().map(|list| (list.ids, list.rows)).collect();
     assert_eq!(lists, [(&[1][..], &[0.0, 1.0][..]), (&[0, 2], &[8.0, 9.0, 9.0, 8.0])]);
     assert_eq!(ivf.centroids(), [0.0, 0.0, 9.0, 9.0]);
     assert_eq!((index.dim(), index.ntotal(), ivf.nprobe(), index.is_trained()), (2, 3, 1, true));

@@ -154,9 +154,9 @@ fn direct_map(faiss: &Faiss, map: &str) -> Outcome {
 fn hand_built(metric: Metric) -> Vec<Index> {
     let rows = |count: usize| (0..count * DIM).map(|i| (i as f32).sin()).collect::<Vec<_>>();
     let ivf = |sizes: &[usize], centroids| {
-        let mut ids = 0..;
-        let lists = sizes.iter().map(|&size| InvertedList { ids: ids.by_ref().take(size).collect(), rows: rows(size) });
-        let lists = InvertedLists::from_lists(DIM, lists.collect()).expect("a row an id");
+        let total = sizes.iter().sum();
+        let lists = InvertedLists::from_parts(DIM, sizes, (0..total as i64).collect(), rows(total));
+        let lists = lists.expect("a row an id");
         Index::ivf_flat(metric, rows(centroids), 2, lists).expect("a centroid a list")
     };
     let flat = |count| Index::flat(DIM, metric, rows(count)).expect("whole rows");
@@ -171,7 +171,7 @@ fn hand_built(metric: Metric) -> Vec<Index> {
     ]
 }
 
-fn ivf_lists(index: &Index) -> Vec<&InvertedList> {
+fn ivf_lists(index: &Index) -> Vec<InvertedList<'_>> {
     match index.kind() {
         IndexKind::Flat { .. } => Vec::new(),
         IndexKind::IvfFlat(ivf) => ivf.lists().iter().collect(),
@@ -215,7 +215,7 @@ fn expect_same((description, rows): (Value, Vec<f32>), index: &Index) -> Outcome
 /// All rows in the order of their ids.
 fn rows_by_id(index: &Index) -> Vec<f32> {
     if let IndexKind::Flat { rows } = index.kind() {
-        return rows.clone();
+        return rows.to_vec();
     }
     let lists = ivf_lists(index);
     let mut rows: Vec<_> = lists.iter().flat_map(|list| list.ids.iter().zip(list.rows.chunks(index.dim()))).collect();

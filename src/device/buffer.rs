@@ -102,6 +102,11 @@ impl CentroidTable {
     pub fn nlist(&self) -> usize {
         self.centroids.rows
     }
+
+    /// Floats a centroid.
+    pub fn dim(&self) -> usize {
+        self.centroids.dim
+    }
 }
 
 /// The nearest centroid of each row of a batch.

@@ -8,6 +8,7 @@ mod buffer;
 mod cpu;
 mod gpu;
 mod listing;
+mod plan;
 mod ranges;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use bytemuck::Pod;
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
+pub use plan::BatchPlan;
 pub use ranges::RowRanges;
 
 use crate::error::{Error, Result};
@@ -92,12 +94,13 @@ impl Device {
         matches!(self.engine, Engine::Cpu)
     }
 
-    /// The most bytes one buffer of rows should have.
-    pub(crate) fn max_matrix_bytes(&self) -> u64 {
-        match &self.engine {
-            Engine::Cpu => u64::MAX,
-            Engine::Gpu(gpu) => gpu.max_binding(),
-        }
+    /// How many rows should go to this device at a time in passes that assign them to `nlist` centroids.
+    pub fn batch_plan(&self, rows: usize, dim: usize, nlist: usize, requested: Option<usize>) -> BatchPlan {
+        let max_binding = match &self.engine {
+            Engine::Cpu => None,
+            Engine::Gpu(gpu) => Some(gpu.max_binding()),
+        };
+        BatchPlan::new(rows, dim, nlist, requested, max_binding)
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) fn read(reader: &mut Reader, fourcc: FourCc, field: &str) -> Result<(
     if header.ntotal.checked_mul(header.dim) != Some(floats) {
         return Err(reader.damaged(format_args!("{fourcc} has {header}, but {floats} floats")));
     }
-    let rows = reader.rows(header.ntotal, header.dim, field)?;
+    let mut rows = Vec::new();
+    reader.rows(&mut rows, header.ntotal, header.dim, field)?;
     Ok((header, rows))
 }
 

@@ -7,7 +7,7 @@ use super::header::Header;
 use super::reader::Reader;
 use super::writer::WriteFields;
 use crate::error::Result;
-use crate::index::{InvertedList, InvertedLists};
+use crate::index::InvertedLists;
 
 /// Reads `nlist` lists of uncompressed rows, as many as the index header says.
 pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result<InvertedLists> {
@@ -23,18 +23,19 @@ pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result
     if total != header.ntotal as u128 {
         return Err(reader.damaged(format_args!("the lists have {total} rows, the index has {}", header.ntotal)));
     }
-    let lists =
-        sizes.into_iter().enumerate().map(|(list, size)| read_list(reader, list, size, dim)).collect::<Result<_>>()?;
-    Ok(InvertedLists { dim, lists })
-}
-
-fn read_list(reader: &mut Reader, list: usize, size: usize, dim: usize) -> Result<InvertedList> {
-    let rows = reader.rows(size, dim, format_args!("list {list}"))?;
-    let ids = reader.items(size, format_args!("the ids of list {list}"))?;
-    match ids.iter().find(|&&id| id < 0) {
-        None => Ok(InvertedList { ids, rows }),
-        Some(id) => Err(reader.damaged(format_args!("list {list} has the id {id}, where 0 or more belongs"))),
+    // Ids and rows of all lists; more than the file holds is never made room for.
+    reader.expect_room(header.ntotal, code_size(dim).saturating_add(size_of::<i64>()), "the lists")?;
+    let mut ids = Vec::with_capacity(header.ntotal);
+    let mut rows = Vec::with_capacity(header.ntotal * dim);
+    for (list, &size) in sizes.iter().enumerate() {
+        let first = ids.len();
+        reader.rows(&mut rows, size, dim, format_args!("list {list}"))?;
+        reader.append(&mut ids, size, format_args!("the ids of list {list}"))?;
+        if let Some(id) = ids[first..].iter().find(|&&id| id < 0) {
+            return Err(reader.damaged(format_args!("list {list} has the id {id}, where 0 or more belongs")));
+        }
     }
+    InvertedLists::from_parts(dim, &sizes, ids, rows)
 }
 
 /// The size of each list, of which a file has either all or those that are not 0.
@@ -76,11 +77,11 @@ fn read_sparse_sizes(reader: &mut Reader, nlist: usize) -> Result<Vec<usize>> {
 pub(super) fn write(lists: &InvertedLists, out: &mut impl Write) -> io::Result<()> {
     out.fourcc(FourCc::ARRAY_LISTS)?;
     out.count(lists.nlist())?;
-    out.count(code_size(lists.dim))?;
+    out.count(code_size(lists.dim()))?;
     write_sizes(lists, out)?;
     for list in lists.iter() {
-        out.items(&list.rows)?;
-        out.items(&list.ids)?;
+        out.items(list.rows)?;
+        out.items(list.ids)?;
     }
     Ok(())
 }

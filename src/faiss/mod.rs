@@ -17,7 +17,7 @@ mod writer;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::{Index, IndexKind};
 use crate::output::{Existing, write_file};
 use fourcc::FourCc;
@@ -41,7 +41,8 @@ pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
 
 /// Writes `index` as a faiss index file, whole or not at all.
 pub fn write_index(index: &Index, path: impl AsRef<Path>, existing: Existing) -> Result<()> {
-    write_file(path.as_ref(), existing, |out| write(index, out))
+    let path = path.as_ref();
+    write_file(path, existing, |out| write(index, out).map_err(Error::io(path, "write")))
 }
 
 /// Reads an index that no transform stands before; `place` names it in an error.
@@ -49,7 +50,7 @@ fn read_plain(reader: &mut Reader, fourcc: FourCc, place: &str) -> Result<Index>
     match fourcc {
         FourCc::FLAT_L2 | FourCc::FLAT_IP => {
             let (Header { dim, metric, .. }, rows) = flat::read(reader, fourcc, "the rows")?;
-            Ok(Index { dim, metric, l2norm: false, kind: IndexKind::Flat { rows } })
+            Ok(Index { dim, metric, l2norm: false, kind: IndexKind::Flat { rows: rows.into() } })
         }
         FourCc::IVF_FLAT => ivf_flat::read(reader),
         _ => Err(reader.unsupported(place, fourcc)),

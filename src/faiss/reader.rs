@@ -82,12 +82,18 @@ impl<'a> Reader<'a> {
 
     /// `count` items that lie in the file as they lie in memory.
     pub(super) fn items<T: Pod>(&mut self, count: usize, field: impl Display) -> Result<Vec<T>> {
-        self.claim(count, size_of::<T>(), field)?;
         let mut items = Vec::new();
-        items.try_reserve_exact(count).map_err(|e| Error::io(self.path, "read")(e.into()))?;
-        items.resize(count, T::zeroed());
-        self.file.read_exact(bytemuck::cast_slice_mut(&mut items)).map_err(Error::io(self.path, "read"))?;
+        self.append(&mut items, count, field)?;
         Ok(items)
+    }
+
+    /// `count` more items, behind those that `items` has.
+    pub(super) fn append<T: Pod>(&mut self, items: &mut Vec<T>, count: usize, field: impl Display) -> Result<()> {
+        self.claim(count, size_of::<T>(), field)?;
+        let old = items.len();
+        items.try_reserve_exact(count).map_err(|e| Error::io(self.path, "read")(e.into()))?;
+        items.resize(old + count, T::zeroed());
+        self.file.read_exact(bytemuck::cast_slice_mut(&mut items[old..])).map_err(Error::io(self.path, "read"))
     }
 
     /// A count and as many items.
@@ -96,18 +102,28 @@ impl<'a> Reader<'a> {
         self.items(count, field)
     }
 
-    /// `count` rows of `dim` floats, all of them finite.
-    pub(super) fn rows(&mut self, count: usize, dim: usize, field: impl Display) -> Result<Vec<f32>> {
+    /// `count` rows of `dim` floats, all of them finite, behind those that `rows` has.
+    pub(super) fn rows(&mut self, rows: &mut Vec<f32>, count: usize, dim: usize, field: impl Display) -> Result<()> {
+        let old = rows.len();
         // A product that saturates is longer than any file, and refused as such.
-        let rows: Vec<f32> = self.items(count.saturating_mul(dim), &field)?;
-        match rows.chunks(dim).position(|row| !row.iter().all(|x| x.is_finite())) {
-            None => Ok(rows),
+        self.append(rows, count.saturating_mul(dim), &field)?;
+        match rows[old..].chunks(dim).position(|row| !row.iter().all(|x| x.is_finite())) {
+            None => Ok(()),
             Some(row) => Err(Error::input(
                 self.path,
                 format_args!("{field}: row {row} holds NaN or infinity"),
                 "build the index from finite features",
             )),
         }
+    }
+
+    /// Fails unless the file has bytes left for `count` items of `size` bytes: so much may be made room for.
+    pub(super) fn expect_room(&self, count: usize, size: usize, field: impl Display) -> Result<()> {
+        let needed = count as u128 * size as u128;
+        if needed > u128::from(self.left) {
+            return Err(self.damaged(format_args!("ends inside {field}: {needed} bytes needed, {} left", self.left)));
+        }
+        Ok(())
     }
 
     /// The error for content that contradicts itself.
@@ -140,12 +156,8 @@ impl<'a> Reader<'a> {
 
     /// Takes `count` items of `size` bytes off the bytes that are left.
     fn claim(&mut self, count: usize, size: usize, field: impl Display) -> Result<()> {
-        let left = self.left;
-        let needed = count as u128 * size as u128;
-        match u64::try_from(needed).ok().and_then(|needed| left.checked_sub(needed)) {
-            Some(rest) => self.left = rest,
-            None => return Err(self.damaged(format_args!("ends inside {field}: {needed} bytes needed, {left} left"))),
-        }
+        self.expect_room(count, size, field)?;
+        self.left -= count as u64 * size as u64;
         Ok(())
     }
 }

@@ -1,52 +1,173 @@
 //! Inverted lists: for each centroid the ids and the rows that fell to it.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 
-/// One list: `ids.len()` rows of `dim` floats each.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InvertedList {
-    /// faiss ids of the rows.
-    pub ids: Vec<i64>,
-    /// The rows, row-major, `ids.len()` × d.
-    pub rows: Vec<f32>,
-}
-
-/// nlist lists over rows of one width.
+/// nlist lists over rows of one width, one behind the other in one array: a device takes them over as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InvertedLists {
-    pub(crate) dim: usize,
-    pub(crate) lists: Vec<InvertedList>,
+    dim: usize,
+    /// List i is places `starts[i]..starts[i + 1]`; nlist + 1 of them.
+    starts: Vec<usize>,
+    ids: Vec<i64>,
+    /// Shared with a searcher on the CPU engine.
+    rows: Arc<Vec<f32>>,
+}
+
+/// One list: `ids.len()` rows of d floats each.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InvertedList<'a> {
+    /// faiss ids of the rows.
+    pub ids: &'a [i64],
+    /// The rows, row-major, `ids.len()` × d.
+    pub rows: &'a [f32],
 }
 
 impl InvertedLists {
     /// `nlist` empty lists of rows with `dim` floats.
     pub fn new(nlist: usize, dim: usize) -> Self {
-        Self { dim, lists: vec![InvertedList::default(); nlist] }
+        Self { dim, starts: vec![0; nlist + 1], ids: Vec::new(), rows: Arc::default() }
     }
 
-    /// The given lists, each with one row of `dim` floats an id.
-    pub fn from_lists(dim: usize, lists: Vec<InvertedList>) -> Result<Self> {
-        match lists.iter().position(|list| list.ids.len().checked_mul(dim) != Some(list.rows.len())) {
-            None => Ok(Self { dim, lists }),
-            Some(bad) => {
-                let found = format!("list {bad} does not have one row of {dim} floats an id");
-                Err(Error::parameter("lists", found, "pass as many rows as ids"))
-            }
+    /// Lists of the given sizes, whose ids and rows (`dim` floats each) come list by list.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the numbers of ids or rows disagree with the sizes.
+    pub fn from_parts(dim: usize, sizes: &[usize], ids: Vec<i64>, rows: Vec<f32>) -> Result<Self> {
+        let starts = starts_of(sizes);
+        if starts[sizes.len()] != ids.len() || ids.len().checked_mul(dim) != Some(rows.len()) {
+            let found = format!("{} ids and {} floats for {} places", ids.len(), rows.len(), starts[sizes.len()]);
+            return Err(Error::parameter("lists", found, "pass one id and one row for each place"));
         }
+        Ok(Self { dim, starts, ids, rows: Arc::new(rows) })
     }
 
     /// Number of lists.
     pub fn nlist(&self) -> usize {
-        self.lists.len()
+        self.starts.len() - 1
+    }
+
+    /// Floats a row.
+    pub fn dim(&self) -> usize {
+        self.dim
     }
 
     /// Rows in all lists together.
     pub fn ntotal(&self) -> usize {
-        self.lists.iter().map(|list| list.ids.len()).sum()
+        self.ids.len()
     }
 
     /// The lists, in the order of their centroids.
-    pub fn iter(&self) -> impl Iterator<Item = &InvertedList> {
-        self.lists.iter()
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = InvertedList<'_>> {
+        (0..self.nlist()).map(|list| {
+            let places = self.places(list);
+            InvertedList {
+                ids: &self.ids[places.clone()],
+                rows: &self.rows[places.start * self.dim..places.end * self.dim],
+            }
+        })
+    }
+
+    /// Where a list's rows stand among all rows.
+    pub(crate) fn places(&self, list: usize) -> Range<usize> {
+        self.starts[list]..self.starts[list + 1]
+    }
+
+    /// The ids of all rows, list by list.
+    pub(crate) fn ids(&self) -> &[i64] {
+        &self.ids
+    }
+
+    /// All rows, list by list.
+    pub(crate) fn rows(&self) -> &Arc<Vec<f32>> {
+        &self.rows
+    }
+
+    /// Makes room for one more row for each of `labels`, which get the ids from the present number of rows on. The
+    /// rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at their final
+    /// size, so that a large index never needs memory twice.
+    pub(crate) fn grow<'a>(&'a mut self, labels: &'a [u32]) -> Grown<'a> {
+        let mut sizes: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
+        let mut next = sizes.clone();
+        labels.iter().for_each(|&label| sizes[label as usize] += 1);
+        let old = std::mem::replace(self, Self::with_sizes(self.dim, &sizes));
+        for (list, next) in next.iter_mut().enumerate() {
+            let (from, to) = (old.places(list), self.starts[list]);
+            self.ids[to..to + from.len()].copy_from_slice(&old.ids[from.clone()]);
+            if !from.is_empty() {
+                let rows = &old.rows[from.start * self.dim..from.end * self.dim];
+                Arc::<Vec<f32>>::make_mut(&mut self.rows)[to * self.dim..][..rows.len()].copy_from_slice(rows);
+            }
+            *next += to;
+        }
+        Grown { first_id: old.ntotal() as i64, put: 0, next, labels, lists: self }
+    }
+
+    fn with_sizes(dim: usize, sizes: &[usize]) -> Self {
+        let starts = starts_of(sizes);
+        let ntotal = starts[sizes.len()];
+        Self { dim, starts, ids: vec![0; ntotal], rows: Arc::new(vec![0.0; ntotal * dim]) }
+    }
+}
+
+/// Where each list starts, and where the last one ends.
+fn starts_of(sizes: &[usize]) -> Vec<usize> {
+    let mut starts = vec![0];
+    starts.extend(sizes.iter().scan(0, |end, &size| {
+        *end += size;
+        Some(*end)
+    }));
+    starts
+}
+
+/// Lists with places that still wait for their rows.
+pub(crate) struct Grown<'a> {
+    lists: &'a mut InvertedLists,
+    labels: &'a [u32],
+    /// The next free place of each list.
+    next: Vec<usize>,
+    first_id: i64,
+    put: usize,
+}
+
+impl Grown<'_> {
+    /// Takes the next rows, row-major.
+    pub fn put(&mut self, rows: &[f32]) {
+        let dim = self.lists.dim;
+        let kept = Arc::<Vec<f32>>::make_mut(&mut self.lists.rows);
+        for (row, &label) in rows.chunks_exact(dim).zip(&self.labels[self.put..]) {
+            let place = &mut self.next[label as usize];
+            kept[*place * dim..][..dim].copy_from_slice(row);
+            self.lists.ids[*place] = self.first_id + self.put as i64;
+            *place += 1;
+            self.put += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_land_behind_those_of_their_list() {
+        let mut lists = InvertedLists::new(3, 2);
+        lists.grow(&[2, 0]).put(&[1., 1., 2., 2.]);
+        let mut grown = lists.grow(&[0, 1, 2]);
+        grown.put(&[3., 3.]);
+        grown.put(&[4., 4., 5., 5.]);
+        let found: Vec<_> = lists.iter().map(|list| (list.ids.to_vec(), list.rows.to_vec())).collect();
+        let expected =
+            [(vec![1, 2], vec![2., 2., 3., 3.]), (vec![3], vec![4., 4.]), (vec![0, 4], vec![1., 1., 5., 5.])];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn parts_that_disagree_are_refused() {
+        assert!(InvertedLists::from_parts(2, &[1, 1], vec![0, 1], vec![0.; 4]).is_ok());
+        assert!(InvertedLists::from_parts(2, &[1, 1], vec![0], vec![0.; 2]).is_err());
+        assert!(InvertedLists::from_parts(2, &[1, 1], vec![0, 1], vec![0.; 3]).is_err());
     }
 }

@@ -1,8 +1,16 @@
 //! The index: what faiss calls `IndexFlat` and `IndexIVFFlat`, optionally behind an L2 normalisation.
 
+mod build;
 mod inverted_lists;
+mod recipe;
+mod searcher;
 
+pub use build::Progress;
 pub use inverted_lists::{InvertedList, InvertedLists};
+pub use recipe::{ListCount, Recipe};
+pub use searcher::{Neighbors, Searcher};
+
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -24,7 +32,7 @@ pub enum IndexKind {
     /// `Flat`: all rows, in order; row i has id i.
     Flat {
         /// Row-major, ntotal × d.
-        rows: Vec<f32>,
+        rows: Arc<Vec<f32>>,
     },
     /// `IVFn,Flat`: rows in the inverted list of their nearest centroid.
     IvfFlat(IvfFlat),
@@ -45,12 +53,12 @@ impl Index {
     /// A `Flat` index over `rows`, row-major, whole rows of `dim` floats; row i gets the id i.
     pub fn flat(dim: usize, metric: Metric, rows: Vec<f32>) -> Result<Self> {
         check_rows("rows", &rows, dim)?;
-        Ok(Self { dim, metric, l2norm: false, kind: IndexKind::Flat { rows } })
+        Ok(Self { dim, metric, l2norm: false, kind: IndexKind::Flat { rows: Arc::new(rows) } })
     }
 
     /// An `IVFn,Flat` index with one list a centroid. Without centroids it is untrained, and its lists are empty.
     pub fn ivf_flat(metric: Metric, centroids: Vec<f32>, nprobe: usize, lists: InvertedLists) -> Result<Self> {
-        let (dim, nlist) = (lists.dim, lists.nlist());
+        let (dim, nlist) = (lists.dim(), lists.nlist());
         check_rows("centroids", &centroids, dim)?;
         let untrained = centroids.is_empty() && lists.ntotal() == 0;
         if nlist == 0 || (centroids.len() / dim != nlist && !untrained) {

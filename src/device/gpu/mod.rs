@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use bytemuck::Pod;
 use wgpu::util::DeviceExt;
 
+pub(super) use centroid_update::BLOCK;
 pub use kernel::{GpuKernel, kernels};
+pub(super) use nearest_centroid::TILE;
 
 use super::buffer::{Buffer, Matrix};
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::factory::Metric;
 
 /// Rows and centroids a tile, as in `shaders/shared/product_tile.wgsl`.
-pub(super) const TILE: usize = 128;
+pub(crate) const TILE: usize = 128;
 /// Rows a workgroup of `measure`.
 const MEASURED: usize = 16;
 

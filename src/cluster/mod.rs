@@ -1,0 +1,188 @@
+//! k-means: written once over the stages that every device offers.
+//!
+//! Lloyd's algorithm as faiss runs it (`faiss/Clustering.cpp`): random rows to start from, a sample of at most 256 rows
+//! a centroid, means of the assigned rows, and half of a populous cluster for every empty one.
+
+mod batches;
+mod empty;
+mod sample;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::device::{CentroidTable, Device, HostSums};
+use crate::error::{Error, Result};
+use crate::factory::Metric;
+use crate::features::{FeatureSource, for_each_batch, l2_normalize};
+use batches::Batches;
+use sample::RowSample;
+
+/// What a k-means is asked to do. The defaults are faiss's for a coarse quantizer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KMeansParams {
+    /// Passes over the rows.
+    pub iterations: usize,
+    /// Decides the sample, the first centroids and the splits: one seed on one device gives one result.
+    pub seed: u64,
+    /// More rows than this for each centroid are sampled down.
+    pub max_rows_per_centroid: usize,
+    /// Fewer rows than this for each centroid are warned about.
+    pub min_rows_per_centroid: usize,
+    /// Rows that go to the device at a time; by default as many as suit it.
+    pub batch_rows: Option<usize>,
+}
+
+impl Default for KMeansParams {
+    fn default() -> Self {
+        Self { iterations: 10, seed: 1234, max_rows_per_centroid: 256, min_rows_per_centroid: 39, batch_rows: None }
+    }
+}
+
+/// Trained centroids, and how it went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KMeans {
+    /// Row-major, nlist × d.
+    pub centroids: Vec<f32>,
+    /// How the training went.
+    pub training: Training,
+}
+
+/// How a training went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Training {
+    /// Sum of the distances of all training rows to their centroids in each iteration, before its update: falls with
+    /// L2, rises with inner product.
+    pub objective: Vec<f64>,
+    /// Rows that were trained on.
+    pub rows: usize,
+    /// Empty clusters that were split from others, over all iterations.
+    pub splits: usize,
+    /// What the caller should tell the user.
+    pub warnings: Vec<String>,
+}
+
+/// Trains `nlist` centroids for the rows of `source`, spherical (unit length) for inner product. `progress` is told
+/// the iteration, from 0 on, and the rows done in it.
+///
+/// # Errors
+/// [`Error::Parameter`] for no centroids, no iterations, or fewer rows than centroids; what the source or the device
+/// reports.
+pub fn k_means(
+    device: &Device,
+    source: &dyn FeatureSource,
+    nlist: usize,
+    metric: Metric,
+    params: &KMeansParams,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<KMeans> {
+    check(source, nlist, params)?;
+    let mut rng = ChaCha8Rng::seed_from_u64(params.seed);
+    let most = nlist.saturating_mul(params.max_rows_per_centroid.max(1));
+    let sample = (source.rows() > most).then(|| RowSample::draw(source, most, &mut rng));
+    let rows: &dyn FeatureSource = sample.as_ref().map_or(source, |sample| sample);
+
+    let first = RowSample::draw(rows, nlist, &mut rng);
+    let mut centroids = vec![0.0; nlist * source.dim()];
+    first.read(0, &mut centroids)?;
+    let warnings = warnings(rows.rows(), nlist, params);
+    let mut training = Training { rows: rows.rows(), warnings, ..Training::default() };
+    // With one row a centroid the rows are the centroids.
+    let iterations = if rows.rows() == nlist { 0 } else { params.iterations };
+    let plan = device.batch_plan(rows.rows(), source.dim(), nlist, params.batch_rows);
+    let batches = Batches::new(device, rows, plan)?;
+    for iteration in 0..iterations {
+        post_process(&mut centroids, source.dim(), metric);
+        let table = device.centroid_table(&centroids, source.dim(), metric)?;
+        let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
+        training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
+        training.splits += update(&mut centroids, sums, source.dim(), &mut rng);
+    }
+    post_process(&mut centroids, source.dim(), metric);
+    Ok(KMeans { centroids, training })
+}
+
+/// The label of each row: the number of its nearest centroid.
+///
+/// # Errors
+/// What the source or the device reports.
+pub fn assign(
+    device: &Device,
+    source: &dyn FeatureSource,
+    table: &CentroidTable,
+    batch_rows: Option<usize>,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<u32>> {
+    let plan = device.batch_plan(source.rows(), source.dim(), table.nlist(), batch_rows);
+    let mut labels = Vec::with_capacity(source.rows());
+    for_each_batch(source, plan.batch_rows, |_, rows| {
+        let nearest = device.nearest_centroid(&device.upload(rows, source.dim())?, table)?;
+        labels.extend(device.download(&nearest.labels)?);
+        progress(labels.len());
+        Ok(())
+    })?;
+    Ok(labels)
+}
+
+fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Result<()> {
+    if nlist == 0 || u32::try_from(nlist).is_err() {
+        return Err(Error::parameter("nlist", nlist, "choose at least 1 list and fewer than 2³²"));
+    }
+    if params.iterations == 0 {
+        return Err(Error::parameter("iterations", 0, "choose at least 1"));
+    }
+    if params.batch_rows == Some(0) {
+        return Err(Error::parameter("batch_rows", 0, "choose at least 1"));
+    }
+    if source.rows() < nlist {
+        let found = format!("{nlist} lists for {} rows", source.rows());
+        return Err(Error::parameter("nlist", found, "choose at most one list a row, or add features"));
+    }
+    Ok(())
+}
+
+fn warnings(rows: usize, nlist: usize, params: &KMeansParams) -> Vec<String> {
+    let wanted = nlist.saturating_mul(params.min_rows_per_centroid);
+    if rows >= wanted {
+        return Vec::new();
+    }
+    vec![format!(
+        "{rows} rows are few for {nlist} centroids: {wanted} or more make good ones; consider a smaller nlist"
+    )]
+}
+
+/// Centroids compared by inner product are unit vectors (spherical k-means, as in faiss's IVF).
+fn post_process(centroids: &mut [f32], dim: usize, metric: Metric) {
+    if metric == Metric::InnerProduct {
+        l2_normalize(centroids, dim);
+    }
+}
+
+/// One pass: every row's share added to its centroid's sums, which stay on the device until the last batch.
+fn accumulate(
+    device: &Device,
+    batches: &Batches<'_>,
+    table: &CentroidTable,
+    mut progress: impl FnMut(usize),
+) -> Result<HostSums> {
+    let mut sums = device.cluster_sums(table.nlist(), table.dim())?;
+    let mut done = 0;
+    batches.for_each(|rows| {
+        let nearest = device.nearest_centroid(rows, table)?;
+        device.centroid_update(rows, &nearest, &mut sums)?;
+        done += rows.rows();
+        progress(done);
+        Ok(())
+    })?;
+    device.download_sums(&sums)
+}
+
+/// Means of the assigned rows; returns how many empty clusters were filled by splitting others.
+fn update(centroids: &mut [f32], mut sums: HostSums, dim: usize, rng: &mut ChaCha8Rng) -> usize {
+    let means = sums.sums.chunks_exact(dim).zip(&sums.counts);
+    for (centroid, (sum, &count)) in centroids.chunks_exact_mut(dim).zip(means) {
+        if count > 0 {
+            centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
+        }
+    }
+    empty::split(centroids, &mut sums.counts, dim, rng)
+}

@@ -1,0 +1,135 @@
+//! How many lists, and how many of them a search visits: rules of thumb by the number of rows.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+
+/// A way to choose what a factory string leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recipe {
+    /// What RVC does today: min(16·√N, N/39) lists, one of them visited.
+    #[default]
+    Rvc,
+    /// What RVC's tuning tips of April 2023 say: N/39 lists, nlist^0.3 of them visited.
+    Tips,
+}
+
+impl Recipe {
+    /// Number of lists for `rows` rows, at least one.
+    pub fn nlist(self, rows: usize) -> usize {
+        match self {
+            Recipe::Rvc => ListCount::SixteenSqrt.of(rows).min(ListCount::RowsOver39.of(rows)),
+            Recipe::Tips => ListCount::RowsOver39.of(rows),
+        }
+    }
+
+    /// Lists that a search visits.
+    pub fn nprobe(self, nlist: usize) -> usize {
+        match self {
+            Recipe::Rvc => 1,
+            Recipe::Tips => ((nlist as f64).powf(0.3) as usize).max(1),
+        }
+    }
+}
+
+impl FromStr for Recipe {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "rvc" => Ok(Recipe::Rvc),
+            "tips" => Ok(Recipe::Tips),
+            _ => Err(Error::parameter("recipe", format!("{text:?} is not known"), "choose rvc or tips")),
+        }
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Recipe::Rvc => "rvc",
+            Recipe::Tips => "tips",
+        })
+    }
+}
+
+/// A number of lists, given or by a rule over the number of rows N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListCount {
+    /// This many.
+    Fixed(usize),
+    /// `n/39`: as many rows a list as k-means wants at least.
+    RowsOver39,
+    /// `4sqrt`: 4·√N, the lower end of faiss's guideline for fewer than a million rows.
+    FourSqrt,
+    /// `16sqrt`: 16·√N, its upper end.
+    SixteenSqrt,
+}
+
+impl ListCount {
+    /// The number of lists for `rows` rows. Rules give at least one list and at most one a row.
+    pub fn of(self, rows: usize) -> usize {
+        let times_sqrt = |factor: f64| (factor * (rows as f64).sqrt()) as usize;
+        let ruled = match self {
+            ListCount::Fixed(nlist) => return nlist,
+            ListCount::RowsOver39 => rows / 39,
+            ListCount::FourSqrt => times_sqrt(4.0),
+            ListCount::SixteenSqrt => times_sqrt(16.0),
+        };
+        ruled.clamp(1, rows.max(1))
+    }
+}
+
+impl FromStr for ListCount {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "n/39" => Ok(ListCount::RowsOver39),
+            "4sqrt" => Ok(ListCount::FourSqrt),
+            "16sqrt" => Ok(ListCount::SixteenSqrt),
+            _ => match text.parse() {
+                Ok(nlist) if nlist > 0 => Ok(ListCount::Fixed(nlist)),
+                _ => {
+                    let remedy = "choose a number from 1 on, auto, n/39, 4sqrt or 16sqrt";
+                    Err(Error::parameter("nlist", format!("{text:?}"), remedy))
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_give_what_rvc_computes() {
+        // Worked out with Python: max(1, min(int(16 * N ** 0.5), N // 39)) and int(max(1, N // 39) ** 0.3).
+        for (rows, rvc, tips, tips_nprobe) in
+            [(1, 1, 1, 1), (38, 1, 1, 1), (3003, 77, 77, 3), (125_000, 3205, 3205, 11), (1_000_000, 16000, 25641, 21)]
+        {
+            assert_eq!(Recipe::Rvc.nlist(rows), rvc, "rvc, {rows} rows");
+            assert_eq!(Recipe::Tips.nlist(rows), tips, "tips, {rows} rows");
+            assert_eq!((Recipe::Rvc.nprobe(rvc), Recipe::Tips.nprobe(tips)), (1, tips_nprobe), "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn rules_stay_between_one_and_the_rows() {
+        assert_eq!(ListCount::SixteenSqrt.of(9), 9);
+        assert_eq!(ListCount::FourSqrt.of(10_000), 400);
+        assert_eq!(ListCount::RowsOver39.of(3), 1);
+        assert_eq!(ListCount::Fixed(70).of(9), 70);
+    }
+
+    #[test]
+    fn parsing() {
+        assert_eq!("16sqrt".parse::<ListCount>().unwrap(), ListCount::SixteenSqrt);
+        assert_eq!("12".parse::<ListCount>().unwrap(), ListCount::Fixed(12));
+        for bad in ["0", "-1", "", "many", "5sqrt", "99999999999999999999999"] {
+            assert!(bad.parse::<ListCount>().unwrap_err().is_usage(), "{bad}");
+        }
+    }
+}

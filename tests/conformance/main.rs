@@ -3,6 +3,8 @@
 //! every device found is tested, and stages on a GPU are listed as ignored where there is none.
 
 mod centroid_update;
+#[path = "../common/devices.rs"]
+mod devices;
 mod exact_topk;
 mod nearest_centroid;
 mod nearest_probes;
@@ -12,15 +14,11 @@ mod select_topk;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use rvc_gpu_index::device::{self, Device};
+use rvc_gpu_index::device::Device;
 
 /// A case of a stage: its name, and what it does on a device.
-pub type Case = (String, fn_box::Run);
-
-mod fn_box {
-    use super::{Device, Failed};
-    pub type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
-}
+pub type Case = (String, Run);
+type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
@@ -35,7 +33,11 @@ const STAGES: [Stage; 5] = [
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
-    let (devices, missing) = devices();
+    let (devices, missing) = devices::devices();
+    let named = std::env::var_os(devices::DEVICES).is_some();
+    if devices.iter().all(Device::is_cpu) && !named {
+        trials.push(Trial::test("gpu: no GPU driver on this machine", || Ok(())).with_ignored_flag(true));
+    }
     for device in devices {
         for (stage, cases) in STAGES {
             for (case, run) in cases() {
@@ -45,30 +47,8 @@ fn main() -> ExitCode {
             }
         }
     }
-    for (name, required) in missing {
-        let reason = name.clone();
-        trials.push(Trial::test(name, move || Err(reason.into())).with_ignored_flag(!required));
+    for reason in missing {
+        trials.push(Trial::test(reason.clone(), move || Err(reason.into())).with_ignored_flag(!named));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Devices to test, and a line for each that should be here and is not, with whether that is a failure.
-fn devices() -> (Vec<Device>, Vec<(String, bool)>) {
-    let mut missing = Vec::new();
-    let selectors: Vec<String> = match std::env::var("CONFORMANCE_DEVICES") {
-        Ok(named) => named.split(',').map(|selector| selector.trim().to_string()).collect(),
-        Err(_) => device::list().0.into_iter().map(|info| info.selector).collect(),
-    };
-    let required = std::env::var_os("CONFORMANCE_DEVICES").is_some();
-    let mut devices = Vec::new();
-    for selector in selectors {
-        match Device::select(&selector) {
-            Ok(device) => devices.push(device),
-            Err(error) => missing.push((format!("{selector}: {error}").replace('\n', " "), required)),
-        }
-    }
-    if devices.iter().all(Device::is_cpu) && !required {
-        missing.push(("gpu: no GPU driver on this machine".into(), false));
-    }
-    (devices, missing)
 }

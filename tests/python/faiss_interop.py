@@ -3,6 +3,8 @@
     faiss_interop.py version                  fails where faiss or numpy is missing
     faiss_interop.py write <options> <file>   builds an index with faiss and writes it
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
+    faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>...
+                                              searches, and writes raw int64 and float32, one setting after the other
 """
 
 import argparse
@@ -57,6 +59,20 @@ def describe(args):
     )
 
 
+def search(args):
+    index = faiss.read_index(args.file)
+    ivf = ivf_of(index)
+    queries = np.load(args.queries)
+    with open(args.ids, "wb") as all_ids, open(args.distances, "wb") as all_distances:
+        for setting in args.settings:
+            k, nprobe = map(int, setting.split(":"))
+            if ivf is not None:
+                ivf.nprobe = nprobe
+            distances, ids = index.search(queries, k)
+            all_ids.write(ids.astype("<i8").tobytes())
+            all_distances.write(distances.astype("<f4").tobytes())
+
+
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
@@ -79,6 +95,14 @@ def main():
     command.add_argument("file")
     command.add_argument("rows")
     command.set_defaults(run=describe)
+
+    command = commands.add_parser("search")
+    command.add_argument("file")
+    command.add_argument("queries")
+    command.add_argument("ids")
+    command.add_argument("distances")
+    command.add_argument("settings", nargs="+")
+    command.set_defaults(run=search)
 
     args = parser.parse_args()
     args.run(args)

@@ -1,97 +1,20 @@
-//! Files exchanged with real faiss, in both directions, through `tests/python/faiss_interop.py`.
-//!
-//! The interpreter is the one named by `RVC_GPU_INDEX_PYTHON`, else `.venv/bin/python`. Without faiss there, every case
-//! is ignored, except with `CI=true`, where it fails.
+//! Files: what one side writes, the other reads.
 
-use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use libtest_mimic::{Arguments, Failed, Trial};
 use rvc_gpu_index::Existing;
 use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::faiss::{read_index, write_index};
 use rvc_gpu_index::index::{Index, IndexKind, InvertedList, InvertedLists};
 use serde_json::{Value, json};
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+use super::Case;
+use super::faiss::{Faiss, METRICS, Outcome};
 
-const METRICS: [Metric; 2] = [Metric::L2, Metric::InnerProduct];
 const DIM: usize = 8;
 
-fn main() {
-    let found = Faiss::find();
-    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    if let Err(reason) = &found {
-        eprintln!("faiss interop: {reason}");
-    }
-    let trials = cases()
-        .into_iter()
-        .map(|(name, case)| {
-            let found = found.clone();
-            let ignored = found.is_err() && !ci;
-            Trial::test(name, move || case(&found?).map_err(Failed::from)).with_ignored_flag(ignored)
-        })
-        .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
-}
-
-/// A Python interpreter that has faiss.
-#[derive(Clone)]
-struct Faiss {
-    python: PathBuf,
-}
-
-impl Faiss {
-    fn find() -> Result<Self, String> {
-        let python = match std::env::var_os("RVC_GPU_INDEX_PYTHON") {
-            Some(python) => python.into(),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
-        };
-        let faiss = Self { python };
-        match faiss.run(["version"]) {
-            Ok(_) => Ok(faiss),
-            Err(reason) => Err(format!(
-                "{} cannot import faiss ({reason}); install faiss-cpu there, or set RVC_GPU_INDEX_PYTHON",
-                faiss.python.display()
-            )),
-        }
-    }
-
-    /// Runs the helper and returns what it printed.
-    fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
-        let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/faiss_interop.py");
-        let output = Command::new(&self.python).arg(helper).args(arguments).output()?;
-        if !output.status.success() {
-            let report = String::from_utf8_lossy(&output.stderr);
-            return Err(report.lines().last().unwrap_or("no message").into());
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// Has faiss build and write an index; `options` are the helper's, without the file.
-    fn write(&self, options: &str, file: &Path) -> Outcome {
-        self.run(["write"].into_iter().chain(options.split(' ')).chain([utf8(file)?]))?;
-        Ok(())
-    }
-
-    /// What faiss reads from a file, and its rows in the order of their ids.
-    fn describe(&self, file: &Path) -> Outcome<(Value, Vec<f32>)> {
-        let rows = file.with_extension("rows");
-        let description = self.run(["describe", utf8(file)?, utf8(&rows)?])?;
-        let rows = fs::read(rows)?.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-        Ok((serde_json::from_str(&description)?, rows))
-    }
-}
-
-fn utf8(path: &Path) -> Outcome<&str> {
-    path.to_str().ok_or_else(|| "the temporary folder's name is not UTF-8".into())
-}
-
-type Case = Box<dyn FnOnce(&Faiss) -> Outcome + Send>;
-
-fn cases() -> Vec<(String, Case)> {
+pub fn cases() -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = Vec::new();
     for metric in METRICS {
         for prefix in ["", "L2norm,"] {

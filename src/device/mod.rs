@@ -97,8 +97,8 @@ impl Device {
     /// How many rows should go to this device at a time in passes that assign them to `nlist` centroids.
     pub fn batch_plan(&self, rows: usize, dim: usize, nlist: usize, requested: Option<usize>) -> BatchPlan {
         let max_binding = match &self.engine {
-            Engine::Cpu => None,
-            Engine::Gpu(gpu) => Some(gpu.max_binding()),
+            Engine::Cpu => u64::MAX,
+            Engine::Gpu(gpu) => gpu.max_binding(),
         };
         BatchPlan::new(rows, dim, nlist, requested, max_binding)
     }

@@ -20,20 +20,18 @@ pub struct BatchPlan {
 
 impl BatchPlan {
     /// Plans passes over `rows` × `dim` that assign to `nlist` centroids on a device whose largest binding is
-    /// `max_binding` bytes (none on the CPU engine, which reads again instead of keeping). `requested` rows are taken
-    /// where they fit; a caller who asks bounds the memory, so nothing stays resident.
-    pub fn new(rows: usize, dim: usize, nlist: usize, requested: Option<usize>, max_binding: Option<u64>) -> Self {
+    /// `max_binding` bytes. `requested` rows are taken where they fit; a caller who asks bounds the memory, so nothing
+    /// stays resident.
+    pub fn new(rows: usize, dim: usize, nlist: usize, requested: Option<usize>, max_binding: u64) -> Self {
         let row_bytes = 4 * stride_of(dim) as u64;
         let wanted = requested.map_or(BATCH_BYTES.div_ceil(row_bytes), |rows| rows as u64);
-        let fits = max_binding.map_or(u64::MAX, |bytes| {
-            let by_rows = bytes / row_bytes;
-            // The counting sort of centroid_update keeps a histogram a block beside the starts and the sorted rows.
-            let words = (bytes / 4).saturating_sub(nlist as u64 + 1);
-            let by_histogram = words / (1 + (nlist as u64).div_ceil(BLOCK as u64)) / BLOCK as u64 * BLOCK as u64;
-            by_rows.min(by_histogram).min(MAX_WORKGROUPS * TILE as u64)
-        });
+        let by_rows = max_binding / row_bytes;
+        // The counting sort of centroid_update keeps a histogram a block beside the starts and the sorted rows.
+        let words = (max_binding / 4).saturating_sub(nlist as u64 + 1);
+        let by_histogram = words / (1 + (nlist as u64).div_ceil(BLOCK as u64)) / BLOCK as u64 * BLOCK as u64;
+        let fits = by_rows.min(by_histogram).min(MAX_WORKGROUPS * TILE as u64);
         let batch_rows = wanted.min(fits).clamp(1, rows.max(1) as u64) as usize;
-        let resident = max_binding.is_some() && requested.is_none() && rows as u64 * row_bytes <= RESIDENT_BYTES;
+        let resident = requested.is_none() && rows as u64 * row_bytes <= RESIDENT_BYTES;
         Self { batch_rows, resident }
     }
 }
@@ -42,16 +40,16 @@ impl BatchPlan {
 mod tests {
     use super::*;
 
-    const DEFAULT_BINDING: Option<u64> = Some(128 << 20);
+    const DEFAULT_BINDING: u64 = 128 << 20;
 
     #[test]
-    fn the_cpu_streams_batches_of_32_mib() {
-        let plan = BatchPlan::new(1_000_000, 768, 3000, None, None);
+    fn batches_of_32_mib() {
+        let plan = BatchPlan::new(1_000_000, 768, 3000, None, u64::MAX);
         assert_eq!(plan, BatchPlan { batch_rows: (32 << 20) / (768 * 4) + 1, resident: false });
     }
 
     #[test]
-    fn a_voice_stays_on_a_gpu_and_a_long_one_does_not() {
+    fn a_voice_stays_on_the_device_and_a_long_one_does_not() {
         assert!(BatchPlan::new(125_000, 768, 3205, None, DEFAULT_BINDING).resident);
         assert!(!BatchPlan::new(4_000_000, 768, 9000, None, DEFAULT_BINDING).resident);
         assert!(!BatchPlan::new(1000, 768, 20, Some(100), DEFAULT_BINDING).resident);
@@ -69,8 +67,8 @@ mod tests {
 
     #[test]
     fn small_inputs_are_one_batch() {
-        assert_eq!(BatchPlan::new(10, 4, 2, None, None).batch_rows, 10);
-        assert_eq!(BatchPlan::new(0, 4, 2, None, None).batch_rows, 1);
+        assert_eq!(BatchPlan::new(10, 4, 2, None, u64::MAX).batch_rows, 10);
+        assert_eq!(BatchPlan::new(0, 4, 2, None, u64::MAX).batch_rows, 1);
         assert_eq!(BatchPlan::new(10, 4, 2, Some(3), DEFAULT_BINDING).batch_rows, 3);
     }
 }

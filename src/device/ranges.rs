@@ -22,7 +22,7 @@ impl RowRanges {
     pub fn all(queries: usize, rows: u32) -> Self {
         let mut all = Self::default();
         for _ in 0..queries {
-            all.push([0..rows]);
+            all.push(iter::once(0..rows));
         }
         all
     }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use crate::error::{Error, Result};
 
 /// What to do with a file that already has the output's name.
@@ -22,20 +24,8 @@ pub(crate) fn write_file(
     existing: Existing,
     fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>,
 ) -> Result<()> {
-    check_free(path, existing)?;
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".rvc-gpu-index-").suffix(".part");
-    #[cfg(unix)]
-    {
-        // A temporary file is private by default; the result is an ordinary file, as the umask has it.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let part = builder.tempfile_in(folder).map_err(Error::io(path, "create"))?;
+    check_name(path, existing)?;
+    let part = part_file(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, part.as_file());
     fill(&mut writer)?;
     writer.flush().map_err(Error::io(path, "write"))?;
@@ -48,13 +38,47 @@ pub(crate) fn write_file(
     renamed.map(drop).map_err(|e| Error::io(path, "rename a finished file to")(e.error))
 }
 
-/// Fails early, before any work, where `write_file` would refuse to replace an existing file or write into a folder.
+/// Fails early, before any work, where a file could not be written: its folder is missing or takes no files, or what
+/// has its name already may not be replaced.
+///
+/// # Errors
+/// [`Error::Input`] and [`Error::Io`] name the file, or its folder where that is what is wrong.
 pub fn check_free(path: &Path, existing: Existing) -> Result<()> {
-    if path.is_dir() {
+    check_name(path, existing)?;
+    part_file(path).map(drop)
+}
+
+fn check_name(path: &Path, existing: Existing) -> Result<()> {
+    if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::input(path, "is a folder", "name an output file"));
     }
-    if existing == Existing::Keep && path.exists() {
+    if path.exists() && !path.is_file() {
+        return Err(Error::input(path, "is not a regular file", "choose another output"));
+    }
+    // Not `exists`: a link that leads nowhere has the name, too.
+    if existing == Existing::Keep && path.symlink_metadata().is_ok() {
         return Err(Error::input(path, "already exists", "pass --force to replace it, or choose another output"));
     }
     Ok(())
+}
+
+/// The file that is to become `path`, in the same folder. It goes away by itself unless it is renamed.
+fn part_file(path: &Path) -> Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::input(folder, "is no folder", "make it first, or choose another output"));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".rvc-gpu-index-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // A temporary file is private by default; the result is an ordinary file, as the umask has it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    // The kind alone: the whole error would name the temporary file.
+    builder.tempfile_in(folder).map_err(|error| Error::io(path, "create")(error.kind().into()))
 }

@@ -123,21 +123,35 @@ pub fn assign(
     Ok(labels)
 }
 
-fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Result<()> {
-    if nlist == 0 || u32::try_from(nlist).is_err() {
-        return Err(Error::parameter("nlist", nlist, "choose at least 1 list and fewer than 2³²"));
+/// Fails where `rows` rows cannot train `nlist` centroids: there has to be one for each.
+///
+/// # Errors
+/// [`Error::Parameter`].
+pub fn check_rows(rows: usize, nlist: usize) -> Result<()> {
+    check_nlist(nlist)?;
+    if rows < nlist {
+        let found = format!("{nlist} lists for {rows} rows");
+        return Err(Error::parameter("nlist", found, "choose at most one list a row, or add features"));
     }
+    Ok(())
+}
+
+fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Result<()> {
+    check_rows(source.rows(), nlist)?;
     if params.iterations == 0 {
         return Err(Error::parameter("iterations", 0, "choose at least 1"));
     }
     if params.batch_rows == Some(0) {
         return Err(Error::parameter("batch_rows", 0, "choose at least 1"));
     }
-    if source.rows() < nlist {
-        let found = format!("{nlist} lists for {} rows", source.rows());
-        return Err(Error::parameter("nlist", found, "choose at most one list a row, or add features"));
-    }
     Ok(())
+}
+
+pub(crate) fn check_nlist(nlist: usize) -> Result<()> {
+    match u32::try_from(nlist) {
+        Ok(1..) => Ok(()),
+        _ => Err(Error::parameter("nlist", nlist, "choose at least 1 list and fewer than 2³²")),
+    }
 }
 
 fn warnings(rows: usize, nlist: usize, params: &KMeansParams) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Which devices are here, how a selector names one, and what `auto` takes.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -23,6 +24,19 @@ pub enum DeviceType {
     SoftwareGpu,
     /// This crate's CPU engine.
     Cpu,
+}
+
+impl fmt::Display for DeviceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceType::DiscreteGpu => "discrete GPU",
+            DeviceType::IntegratedGpu => "integrated GPU",
+            DeviceType::VirtualGpu => "virtual GPU",
+            DeviceType::Other => "GPU of an unknown kind",
+            DeviceType::SoftwareGpu => "software driver",
+            DeviceType::Cpu => "CPU engine",
+        })
+    }
 }
 
 /// What is known of a device without using it.

@@ -71,6 +71,11 @@ impl NpyFiles {
         self.experiment.as_ref()
     }
 
+    /// The files, in the order of their rows.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.files.iter().map(NpyFile::path)
+    }
+
     /// Reads all rows once in search of NaN and infinity, and does what `policy` says about them. `progress` is told
     /// the number of rows searched so far. Returns the number of rows left out.
     pub fn check_finite(&mut self, policy: NonFinite, mut progress: impl FnMut(usize)) -> Result<usize> {

@@ -48,6 +48,8 @@ impl Index {
                 let Some(nlist) = ivf.nlist else {
                     return Err(Error::parameter("nlist", format!("left open by {spec}"), "name it, or ask a recipe"));
                 };
+                // Before room is made for the lists.
+                cluster::check_nlist(nlist)?;
                 Self::ivf_flat(metric, Vec::new(), 1, InvertedLists::new(nlist, dim))?
             }
         };

@@ -2,13 +2,19 @@
 
 mod build;
 mod inverted_lists;
+mod neighbors;
 mod recipe;
+mod rvc_files;
 mod searcher;
+mod spread;
 
 pub use build::Progress;
 pub use inverted_lists::{InvertedList, InvertedLists};
+pub use neighbors::Neighbors;
 pub use recipe::{ListCount, Recipe};
-pub use searcher::{Neighbors, Searcher};
+pub use rvc_files::RvcFiles;
+pub use searcher::Searcher;
+pub use spread::ListSpread;
 
 use std::sync::Arc;
 

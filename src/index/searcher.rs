@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Index, IndexKind};
+use super::{Index, IndexKind, Neighbors};
 use crate::device::{CentroidTable, Device, MAX_K, Matrix, RowRanges, RowSet, TopK};
 use crate::error::{Error, Result};
 use crate::features::l2_normalize;
@@ -12,17 +12,6 @@ use crate::features::l2_normalize;
 const QUERIES: usize = 1024;
 /// Keys of centroids written for a batch of queries, at most: bounds the working memory on a GPU.
 const KEYS: usize = 1 << 24;
-
-/// The neighbours of a batch of queries: k a query, nearest first, as faiss returns them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Neighbors {
-    /// Squared distances (L2) or inner products, queries × k; +`f32::MAX` (L2) or −`f32::MAX` where there is none.
-    pub distances: Vec<f32>,
-    /// Ids of the rows, queries × k; −1 where a query found fewer than k.
-    pub ids: Vec<i64>,
-    /// Neighbours a query.
-    pub k: usize,
-}
 
 /// An index resident on a device: on the CPU engine it shares the index's rows, on a GPU it holds a copy.
 #[derive(Clone, Debug)]

@@ -1,0 +1,220 @@
+//! `build`: from frame features to an index file.
+
+use std::fmt::{self, Display};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use rvc_gpu_index::cluster::{KMeansParams, Training};
+use rvc_gpu_index::device::Device;
+use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
+use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
+use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe};
+use rvc_gpu_index::{Result, faiss};
+use serde::Serialize;
+
+use super::job::{Clock, JobArgs};
+use super::plan::{OrAuto, Plan};
+use super::progress::Progress;
+use super::report::{DeviceName, WrittenFile, line};
+
+/// Rows of total_fea.npy that are written at a time.
+const WRITE_ROWS: usize = 8192;
+
+const EXAMPLES: &str = "Examples:
+  rvc-gpu-index build logs/my-voice
+      writes trained_IVF…_my-voice_v2.index and added_IVF…_my-voice_v2.index into logs/my-voice, as RVC does
+  rvc-gpu-index build features/ -o voice.index --metric cosine --nlist 4sqrt --nprobe 4
+  rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
+
+/// Build an index from the features of a voice
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BuildArgs {
+    /// RVC experiment folder (with 3_feature256 or 3_feature768 in it), folder of .npy files, or .npy files
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// Index file to write [default: RVC's names in an experiment folder, else INPUT.index]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Index to build, as faiss names it: Flat, IVF1024,Flat, or IVF,Flat, which leaves the number of lists to --nlist
+    #[arg(long, value_name = "FACTORY", default_value = "IVF,Flat")]
+    pub factory: IndexSpec,
+    /// What near means: l2, ip (inner product) or cosine (which puts L2norm before the index)
+    #[arg(long, value_name = "METRIC", default_value = "l2")]
+    pub metric: Similarity,
+    /// What auto means for N rows: rvc (nlist min(16·√N, N/39), nprobe 1) or tips (nlist N/39, nprobe nlist^0.3)
+    #[arg(long, value_name = "RECIPE", default_value = "rvc")]
+    pub recipe: Recipe,
+    /// Number of lists: a number, auto, n/39, 4sqrt (4·√N) or 16sqrt
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub nlist: OrAuto<ListCount>,
+    /// Lists that a search visits, kept in the file: a number or auto
+    #[arg(long, value_name = "N", default_value = "auto")]
+    pub nprobe: OrAuto<NonZeroUsize>,
+    /// Passes of the k-means that finds the lists
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub iterations: NonZeroUsize,
+    /// Seed of the k-means: one seed on one device gives one file
+    #[arg(long, value_name = "N", default_value_t = KMeansParams::default().seed)]
+    pub seed: u64,
+    /// Write total_fea.npy, all features as one matrix, too
+    #[arg(long)]
+    pub save_total_fea: bool,
+    #[command(flatten)]
+    pub job: JobArgs,
+}
+
+#[derive(Serialize)]
+pub struct BuildReport {
+    device: DeviceName,
+    rows: usize,
+    dropped_rows: usize,
+    d: usize,
+    factory: String,
+    metric: Metric,
+    nlist: Option<usize>,
+    nprobe: Option<usize>,
+    /// None for an index that needs none.
+    training: Option<TrainingReport>,
+    seconds: Seconds,
+    files: Vec<WrittenFile>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct TrainingReport {
+    rows: usize,
+    seed: u64,
+    /// Of each iteration.
+    objective: Vec<f64>,
+    /// Of the last iteration.
+    objective_per_row: Option<f64>,
+    splits: usize,
+}
+
+#[derive(Default, Serialize)]
+struct Seconds {
+    scan: f64,
+    train: f64,
+    add: f64,
+    write: f64,
+}
+
+pub fn run(args: &BuildArgs) -> Result<BuildReport> {
+    let mut voice = NpyFiles::open(&args.inputs)?;
+    let mut plan = Plan::new(args, &voice)?;
+    let device = Device::select(&args.job.device)?;
+
+    let mut progress = Progress::new(args.job.quiet);
+    let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
+    let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
+    if dropped_rows > 0 {
+        plan = Plan::new(args, &voice)?;
+    }
+    seconds.scan = clock.lap();
+
+    let mut index = Index::new(&plan.spec, plan.metric, voice.dim())?;
+    if let Some(nprobe) = plan.nprobe {
+        index.set_nprobe(nprobe)?;
+    }
+    let training = train(args, &plan, &mut index, &device, &voice, &mut progress)?;
+    training.warnings.iter().for_each(|warning| progress.warn(warning));
+    warnings.extend_from_slice(&training.warnings);
+    seconds.train = clock.lap();
+
+    let existing = args.job.existing();
+    if let Some(path) = &plan.outputs.trained {
+        faiss::write_index(&index, path, existing)?;
+    }
+    seconds.write = clock.lap();
+    add(args, &mut index, &device, &voice, &mut progress)?;
+    seconds.add = clock.lap();
+    if let Some(path) = &plan.outputs.total_fea {
+        write_npy(path, existing, &voice, WRITE_ROWS)?;
+    }
+    faiss::write_index(&index, &plan.outputs.index, existing)?;
+    seconds.write += clock.lap();
+
+    Ok(BuildReport {
+        device: device.info().into(),
+        rows: voice.rows(),
+        dropped_rows,
+        d: voice.dim(),
+        factory: plan.spec.to_string(),
+        metric: plan.metric,
+        nlist: plan.nlist(),
+        nprobe: plan.nprobe,
+        training: plan.nlist().map(|_| TrainingReport::new(training, args.seed)),
+        seconds,
+        files: plan.outputs.paths().map(WrittenFile::at).collect::<Result<_>>()?,
+        warnings,
+    })
+}
+
+fn train(
+    args: &BuildArgs,
+    plan: &Plan,
+    index: &mut Index,
+    device: &Device,
+    voice: &NpyFiles,
+    progress: &mut Progress,
+) -> Result<Training> {
+    let iterations = args.iterations.get();
+    let params =
+        KMeansParams { iterations, seed: args.seed, batch_rows: args.job.batch_rows(), ..KMeansParams::default() };
+    let sampled = plan.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(voice.rows());
+    let total = sampled.saturating_mul(iterations);
+    let training = index.train(device, voice, &params, &mut |at| {
+        if let At::Training { iteration, rows } = at {
+            progress.at("training", iteration * sampled + rows, total);
+        }
+    });
+    progress.finish();
+    training
+}
+
+fn add(args: &BuildArgs, index: &mut Index, device: &Device, voice: &NpyFiles, progress: &mut Progress) -> Result<()> {
+    let added = index.add(device, voice, args.job.batch_rows(), &mut |at| match at {
+        At::Assigning { rows } => progress.at("assigning", rows, voice.rows()),
+        At::Adding { rows } => progress.at("adding", rows, voice.rows()),
+        At::Training { .. } => {}
+    });
+    progress.finish();
+    added
+}
+
+impl TrainingReport {
+    fn new(training: Training, seed: u64) -> Self {
+        let Training { objective, rows, splits, .. } = training;
+        let objective_per_row = objective.last().map(|sum| sum / rows as f64);
+        Self { rows, seed, objective, objective_per_row, splits }
+    }
+}
+
+impl Display for BuildReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, "device", &self.device)?;
+        line(f, "rows", format_args!("{} × {}", self.rows, self.d))?;
+        line(f, "index", format_args!("{}, {}", self.factory, self.metric))?;
+        if let (Some(nlist), Some(nprobe)) = (self.nlist, self.nprobe) {
+            line(f, "nlist", format_args!("{nlist}, of which a search visits {nprobe}"))?;
+        }
+        if let Some(training) = &self.training {
+            line(f, "training", training)?;
+        }
+        let Seconds { scan, train, add, write } = self.seconds;
+        line(f, "seconds", format_args!("check {scan:.2}, train {train:.2}, add {add:.2}, write {write:.2}"))?;
+        self.files.iter().try_for_each(|file| line(f, "written", file))
+    }
+}
+
+impl Display for TrainingReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rows, {} iterations, {} splits", self.rows, self.objective.len(), self.splits)?;
+        match (self.objective.first(), self.objective.last(), self.objective_per_row) {
+            (Some(first), Some(last), Some(row)) => write!(f, ", objective {first:.6e} to {last:.6e}, {row:.4} a row"),
+            _ => Ok(()),
+        }
+    }
+}

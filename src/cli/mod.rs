@@ -1,0 +1,71 @@
+//! The command line: one file a subcommand, each from typed arguments to a report.
+
+mod build;
+mod completions;
+mod devices;
+mod info;
+mod job;
+mod outputs;
+mod plan;
+mod progress;
+mod report;
+mod search;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rvc_gpu_index::Result;
+
+const EXAMPLES: &str = "Examples:
+  rvc-gpu-index build logs/my-voice
+  rvc-gpu-index search logs/my-voice/added_IVF77_Flat_nprobe_1_my-voice_v2.index frames.npy
+  rvc-gpu-index devices
+
+Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed.";
+
+/// Builds and searches faiss-compatible retrieval indexes for RVC voice conversion, on any GPU or on the CPU.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Build(build::BuildArgs),
+    Search(search::SearchArgs),
+    Info(info::InfoArgs),
+    Devices(devices::DevicesArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command that this process was started with.
+pub fn run() -> ExitCode {
+    let outcome = execute(&Cli::parse().command);
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // Where stderr is closed, the exit code still tells.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(if error.is_usage() { 2 } else { 1 })
+}
+
+fn execute(command: &Command) -> Result<()> {
+    match command {
+        Command::Build(args) => args.job.print(&build::run(args)?),
+        Command::Search(args) => args.job.print(&search::run(args)?),
+        Command::Info(args) => report::print(&info::run(args)?, args.json),
+        Command::Devices(args) => report::print(&devices::run(), args.json),
+        Command::Completions(args) => completions::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

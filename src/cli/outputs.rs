@@ -1,0 +1,86 @@
+//! Which files a build writes.
+
+use std::path::{Path, PathBuf};
+
+use rvc_gpu_index::factory::IndexSpec;
+use rvc_gpu_index::features::NpyFiles;
+use rvc_gpu_index::index::RvcFiles;
+use rvc_gpu_index::{Error, Existing, Result, check_free};
+
+use super::build::BuildArgs;
+
+pub struct Outputs {
+    /// The index after training.
+    pub trained: Option<PathBuf>,
+    /// The whole index.
+    pub index: PathBuf,
+    pub total_fea: Option<PathBuf>,
+}
+
+impl Outputs {
+    /// The files for an index of `spec` that visits `nprobe` lists.
+    pub fn new(args: &BuildArgs, voice: &NpyFiles, spec: &IndexSpec, nprobe: usize) -> Result<Self> {
+        let experiment = voice.experiment();
+        let (trained, index) = match (&args.output, experiment) {
+            (Some(output), _) => (None, output.clone()),
+            (None, Some(experiment)) => {
+                let RvcFiles { trained, added } = RvcFiles::new(experiment, spec, nprobe);
+                (trained, added)
+            }
+            (None, None) => (None, beside(&args.inputs[0])?),
+        };
+        let total_fea = args.save_total_fea.then(|| match experiment {
+            Some(experiment) => experiment.folder.join("total_fea.npy"),
+            None => index.with_file_name("total_fea.npy"),
+        });
+        Ok(Self { trained, index, total_fea })
+    }
+
+    /// The files, in the order in which they are written.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let Self { trained, index, total_fea } = self;
+        trained.iter().chain(total_fea).chain([index]).map(PathBuf::as_path)
+    }
+
+    /// Fails where one of the files could not be written, or would replace what the index is built from.
+    pub fn check(&self, voice: &NpyFiles, existing: Existing) -> Result<()> {
+        for output in self.paths() {
+            if let Some(input) = voice.paths().find(|input| is_same(input, output)) {
+                return Err(taken(output, format!("is an input, too, as {}", input.display())));
+            }
+            check_free(output, existing)?;
+        }
+        match &self.total_fea {
+            Some(total_fea) if *total_fea == self.index => Err(taken(total_fea, "is to hold the index, too".into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `voice.npy` and the folder `voice` both become `voice.index`.
+fn beside(input: &Path) -> Result<PathBuf> {
+    if !input.is_dir() {
+        return Ok(input.with_extension("index"));
+    }
+    // `.` has a name all the same.
+    let folder = match input.file_name() {
+        Some(_) => input.to_path_buf(),
+        None => {
+            input.canonicalize().map_err(|source| Error::Io { path: input.to_path_buf(), action: "read", source })?
+        }
+    };
+    let Some(name) = folder.file_name() else {
+        return Err(taken(input, "has no name to call the index by".into()));
+    };
+    let mut name = name.to_os_string();
+    name.push(".index");
+    Ok(folder.with_file_name(name))
+}
+
+fn is_same(input: &Path, output: &Path) -> bool {
+    matches!((input.canonicalize(), output.canonicalize()), (Ok(input), Ok(output)) if input == output)
+}
+
+fn taken(path: &Path, found: String) -> Error {
+    Error::Input { path: path.to_path_buf(), found, remedy: "name another output with -o".into() }
+}

@@ -1,0 +1,47 @@
+//! Where RVC looks for an experiment's index.
+
+use std::path::PathBuf;
+
+use crate::factory::IndexSpec;
+use crate::features::Experiment;
+
+/// The index files of an experiment, in its folder, under the names by which RVC finds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RvcFiles {
+    /// `trained_IVF77_Flat_nprobe_1_voice_v2.index`: the index after training, without rows. None without an IVF, which
+    /// needs no training.
+    pub trained: Option<PathBuf>,
+    /// `added_IVF77_Flat_nprobe_1_voice_v2.index`: the whole index.
+    pub added: PathBuf,
+}
+
+impl RvcFiles {
+    /// The files for an index of `spec` that visits `nprobe` lists.
+    pub fn new(experiment: &Experiment, spec: &IndexSpec, nprobe: usize) -> Self {
+        let kind = spec.to_string().replace(',', "_");
+        let nprobe = if spec.ivf.is_some() { format!("_nprobe_{nprobe}") } else { String::new() };
+        let Experiment { folder, name, version } = experiment;
+        let file = |stage| folder.join(format!("{stage}_{kind}{nprobe}_{name}_{version}.index"));
+        Self { trained: spec.ivf.map(|_| file("trained")), added: file("added") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_as_rvc_names_them() {
+        let voice = Experiment { folder: "logs/声".into(), name: "声".into(), version: "v2" };
+        let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), 3);
+        assert_eq!(
+            files("IVF77,Flat"),
+            RvcFiles {
+                trained: Some("logs/声/trained_IVF77_Flat_nprobe_3_声_v2.index".into()),
+                added: "logs/声/added_IVF77_Flat_nprobe_3_声_v2.index".into(),
+            }
+        );
+        let flat = RvcFiles { trained: None, added: "logs/声/added_L2norm_Flat_声_v2.index".into() };
+        assert_eq!(files("L2norm,Flat"), flat);
+    }
+}

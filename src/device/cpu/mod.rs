@@ -9,7 +9,15 @@ pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod select_topk;
 
-/// What the engine runs on, for a person to read: "x86_64 V3 (AVX2), 2 threads".
+/// What the engine runs on, for a person to read: "CPU engine (x86_64 with AVX2, 2 threads)".
 pub(super) fn describe() -> String {
-    format!("{} {:?}, {} threads", std::env::consts::ARCH, pulp::Arch::new(), rayon::current_num_threads())
+    let simd = format!("{:?}", pulp::Arch::new());
+    let simd = match simd.split('(').next() {
+        Some("V4") => "AVX-512",
+        Some("V3") => "AVX2",
+        Some("Scalar") => "no SIMD",
+        Some(other) => other,
+        None => "",
+    };
+    format!("CPU engine ({} with {simd}, {} threads)", std::env::consts::ARCH, rayon::current_num_threads())
 }

@@ -26,7 +26,7 @@ Exit status: 0, 2 where something impossible was asked for, 1 where a file or a 
 
 /// Builds and searches faiss-compatible retrieval indexes for RVC voice conversion, on any GPU or on the CPU.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,9 +1,10 @@
 //! How far a long step has come, told on stderr.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressState, ProgressStyle};
 
 /// Between two lines where no bar can be drawn.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -69,8 +70,11 @@ impl Progress {
 
 impl Step {
     fn new(name: &'static str, total: usize, drawn: bool) -> Self {
-        let template = "{msg:<9} [{bar:32}] {percent:>3}% {human_pos} of {human_len} rows, {per_sec}, {eta} left";
+        let template = "{msg:<9} [{bar:32}] {percent:>3}% {human_pos} of {human_len} rows, {rate} rows/s, {eta} left";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0}", state.per_sec());
+        });
         let bar = if drawn { ProgressBar::new(total as u64) } else { ProgressBar::hidden() };
         let bar = bar.with_style(style.progress_chars("=> ")).with_message(name).with_finish(ProgressFinish::AndClear);
         Self { name, started: Instant::now(), bar }

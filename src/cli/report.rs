@@ -88,5 +88,5 @@ impl Display for Bytes {
 
 /// One line of a report: its name, padded, and what is to be said.
 pub fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
-    writeln!(f, "{name:<10} {value}")
+    writeln!(f, "{name:<12} {value}")
 }

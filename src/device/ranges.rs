@@ -1,6 +1,5 @@
 //! Which rows each query is compared with, and how that work is grouped so that a row is read once for many queries.
 
-use std::iter;
 use std::ops::Range;
 
 /// Row ranges for each of a batch of queries: one range over all rows for a Flat search, one a probed list for IVF.

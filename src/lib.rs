@@ -1,4 +1,46 @@
-//! rvc-gpu-index
+//! Voice retrieval indexes for RVC, built and searched on any GPU through WGSL, or on the CPU.
+//!
+//! RVC keeps the frame features of a target voice in a faiss index and blends each incoming frame with its neighbours
+//! there. This crate trains that index, fills it, searches it, and reads and writes it as faiss does, byte for byte:
+//!
+//! ```
+//! use rvc_gpu_index::cluster::KMeansParams;
+//! use rvc_gpu_index::device::Device;
+//! use rvc_gpu_index::factory::{IndexSpec, Metric};
+//! use rvc_gpu_index::features::{FeatureSource, NpyFiles};
+//! use rvc_gpu_index::index::{Index, Searcher};
+//! use rvc_gpu_index::{Existing, faiss};
+//!
+//! let voice = NpyFiles::open(&["tests/data/voice-sample"])?;
+//! let device = Device::auto(); // the best GPU here, else the CPU engine
+//! let mut index = Index::new(&"IVF77,Flat".parse::<IndexSpec>()?, Metric::L2, voice.dim())?;
+//! index.train(&device, &voice, &KMeansParams::default(), &mut |_| ())?;
+//! index.add(&device, &voice, None, &mut |_| ())?;
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("voice.index");
+//! faiss::write_index(&index, &path, Existing::Keep)?;
+//!
+//! let searcher = Searcher::new(faiss::read_index(&path)?, &device)?;
+//! let mut frame = vec![0.0; voice.dim()];
+//! voice.read(1000, &mut frame)?;
+//! let neighbors = searcher.search(&frame, 8, Some(4))?;
+//! assert_eq!((neighbors.ids[0], neighbors.distances[0]), (1000, 0.0));
+//! # Ok::<(), rvc_gpu_index::Error>(())
+//! ```
+//!
+//! # The rooms
+//!
+//! | module | what |
+//! |---|---|
+//! | [`features`] | what comes in: experiment folders and `.npy` files, read in batches |
+//! | [`factory`] | what is asked for: faiss's factory strings, metrics |
+//! | [`device`] | where it runs: the CPU engine or a GPU, and the stages both offer |
+//! | [`cluster`] | k-means over those stages |
+//! | [`index`] | the index, recipes for its parameters, and the searcher |
+//! | [`faiss`] | faiss files, in and out |
+//!
+//! A GPU is reached through [`wgpu`], which this crate re-exports: a host that computes with wgpu itself hands over its
+//! own device with [`device::Device::from_wgpu`].
 #![deny(missing_docs)]
 
 pub mod cluster;
@@ -12,3 +54,4 @@ mod output;
 
 pub use error::{Error, Result};
 pub use output::{Existing, check_free};
+pub use wgpu;

@@ -1,0 +1,84 @@
+//! Every stage at a voice's size, on one device: `cargo bench --bench stages`, with `BENCH_DEVICE` naming a device other
+//! than the CPU engine. Rates count the multiply-adds that the stage has to do, or for `centroid_update` the bytes of
+//! rows that it has to read.
+
+use std::sync::{Arc, LazyLock};
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use rvc_gpu_index::device::{Device, RowRanges};
+use rvc_gpu_index::factory::Metric;
+
+static DEVICE: LazyLock<Device> = LazyLock::new(|| {
+    let selector = std::env::var("BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
+    Device::select(&selector).unwrap_or_else(|error| panic!("BENCH_DEVICE: {error}"))
+});
+
+const DIMS: [usize; 2] = [256, 768];
+const ROWS: usize = 8192;
+const NLIST: usize = 1024;
+
+fn main() {
+    println!("{} ({})", DEVICE.info().name, DEVICE.info().backend);
+    divan::main();
+}
+
+/// Values without a pattern that a cache or a branch predictor could learn.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    (0..count as u32)
+        .map(|i| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(15).wrapping_mul(2_246_822_519))
+        .map(|bits| bits as f32 / u32::MAX as f32 - 0.5)
+        .collect()
+}
+
+#[divan::bench(args = DIMS)]
+fn nearest_centroid(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.upload(&values(ROWS * dim, 1), dim).unwrap();
+    let table = DEVICE.centroid_table(&values(NLIST * dim, 2), dim, Metric::L2).unwrap();
+    bencher.counter(ItemsCount::new(ROWS * NLIST * dim)).bench_local(|| {
+        let nearest = DEVICE.nearest_centroid(&rows, &table).unwrap();
+        DEVICE.download(&nearest.labels).unwrap()
+    });
+}
+
+#[divan::bench(args = DIMS)]
+fn nearest_probes(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.upload(&values(16 * dim, 1), dim).unwrap();
+    let table = DEVICE.centroid_table(&values(NLIST * dim, 2), dim, Metric::L2).unwrap();
+    bencher.counter(ItemsCount::new(16 * NLIST * dim)).bench_local(|| {
+        let probes = DEVICE.nearest_probes(&rows, &table, 8).unwrap();
+        DEVICE.download(&probes).unwrap()
+    });
+}
+
+#[divan::bench(args = DIMS)]
+fn centroid_update(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.upload(&values(ROWS * dim, 1), dim).unwrap();
+    let table = DEVICE.centroid_table(&values(NLIST * dim, 2), dim, Metric::L2).unwrap();
+    let nearest = DEVICE.nearest_centroid(&rows, &table).unwrap();
+    let mut sums = DEVICE.cluster_sums(NLIST, dim).unwrap();
+    bencher.counter(BytesCount::new(4 * ROWS * dim)).bench_local(|| {
+        DEVICE.centroid_update(&rows, &nearest, &mut sums).unwrap();
+        DEVICE.download_sums(&sums).unwrap()
+    });
+}
+
+#[divan::bench(args = DIMS)]
+fn exact_topk(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.row_set(&Arc::new(values(ROWS * dim, 1)), dim).unwrap();
+    let queries = DEVICE.upload(&values(16 * dim, 2), dim).unwrap();
+    let ranges = RowRanges::all(16, ROWS as u32);
+    bencher
+        .counter(ItemsCount::new(16 * ROWS * dim))
+        .bench_local(|| DEVICE.exact_topk(&queries, &rows, &ranges, Metric::L2, 8).unwrap());
+}
+
+#[divan::bench(args = [8, 1024])]
+fn select_topk(bencher: Bencher, k: usize) {
+    let keys = values(16 * ROWS, 3);
+    let candidates: Vec<u32> = (0..keys.len() as u32).collect();
+    let segments: Vec<_> = (0..16).map(|i| (i * ROWS as u32, ROWS as u32)).collect();
+    bencher
+        .counter(ItemsCount::new(keys.len()))
+        .bench_local(|| DEVICE.select_topk(&keys, &candidates, &segments, k).unwrap());
+}

@@ -148,7 +148,7 @@ fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
     }
 }
 
-/// A GPU that is here, best first.
+/// A GPU that is here.
 struct Found {
     adapter: wgpu::Adapter,
     info: DeviceInfo,
@@ -170,21 +170,32 @@ fn gpus() -> Vec<Found> {
         })
         .collect();
     found.sort_by_key(|gpu| (gpu.info.device_type, gpu.info.backend == "gl"));
-    let selectors: Vec<_> = (0..found.len()).map(|number| unique_selector(&found, number)).collect();
-    for (gpu, selector) in found.iter_mut().zip(selectors) {
-        gpu.info.selector = selector;
+    let infos: Vec<_> = found.iter().map(|gpu| gpu.info.clone()).collect();
+    for (number, gpu) in found.iter_mut().enumerate() {
+        gpu.info.selector = unique_selector(&infos, number);
     }
     found
 }
 
 /// The shortest selector that means this device alone.
-fn unique_selector(gpus: &[Found], number: usize) -> String {
-    let info = &gpus[number].info;
-    let means_it_alone = |text: &String| gpus.iter().filter(|other| other.info.answers_to(text)).count() == 1;
+fn unique_selector(gpus: &[DeviceInfo], number: usize) -> String {
+    let info = &gpus[number];
+    let means_it_alone = |text: &String| gpus.iter().filter(|other| other.answers_to(text)).count() == 1;
     [info.short_name(), format!("{}/{}", info.short_name(), info.backend)]
         .into_iter()
         .find(means_it_alone)
         .unwrap_or_else(|| format!("gpu:{number}"))
+}
+
+/// The GPU that a selector means: the first that answers to it.
+fn find(gpus: &[DeviceInfo], selector: &str) -> Option<usize> {
+    let text = selector.trim().to_lowercase();
+    match text.strip_prefix("gpu:") {
+        Some(number) => number.parse().ok().filter(|&number: &usize| number < gpus.len()),
+        None if text == "gpu" => gpus.iter().position(|gpu| gpu.device_type < DeviceType::SoftwareGpu),
+        None if text.is_empty() => None,
+        None => gpus.iter().position(|gpu| gpu.answers_to(&text)),
+    }
 }
 
 fn open(gpu: &Found) -> Result<Device> {
@@ -246,21 +257,66 @@ pub(super) fn auto() -> (Device, Choice) {
 
 pub(super) fn gpu(selector: &str) -> Result<Device> {
     let gpus = gpus();
-    let text = selector.trim().to_lowercase();
-    let found = match text.strip_prefix("gpu:") {
-        Some(number) => number.parse().ok().and_then(|number: usize| gpus.get(number)),
-        None if text == "gpu" => gpus.first().filter(|gpu| gpu.info.device_type < DeviceType::SoftwareGpu),
-        None if text.is_empty() => None,
-        None => gpus.iter().find(|gpu| gpu.info.answers_to(&text)),
-    };
-    match found {
-        Some(gpu) => open(gpu),
-        None => Err(Error::NoDevice { selector: selector.into(), available: available(&gpus) }),
+    let infos: Vec<_> = gpus.iter().map(|gpu| gpu.info.clone()).collect();
+    match find(&infos, selector) {
+        Some(number) => open(&gpus[number]),
+        None => Err(Error::NoDevice { selector: selector.into(), available: available(&infos) }),
     }
 }
 
-fn available(gpus: &[Found]) -> String {
+fn available(gpus: &[DeviceInfo]) -> String {
     let mut lines = vec!["  auto  the best GPU, else the CPU engine".to_string(), "  cpu  the CPU engine".into()];
-    lines.extend(gpus.iter().map(|gpu| format!("  {}  {} ({})", gpu.info.selector, gpu.info.name, gpu.info.backend)));
+    lines.extend(gpus.iter().map(|gpu| format!("  {}  {} ({})", gpu.selector, gpu.name, gpu.backend)));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, backend: &'static str, device_type: DeviceType) -> DeviceInfo {
+        DeviceInfo { name: name.into(), backend, device_type, ..DeviceInfo::cpu() }
+    }
+
+    fn machine() -> Vec<DeviceInfo> {
+        use DeviceType::*;
+        vec![
+            device("NVIDIA GeForce RTX 4090", "vulkan", DiscreteGpu),
+            device("NVIDIA GeForce RTX 4090", "vulkan", DiscreteGpu),
+            device("AMD Radeon Graphics (RADV RAPHAEL)", "vulkan", IntegratedGpu),
+            device("llvmpipe (LLVM 15.0.6, 256 bits)", "vulkan", SoftwareGpu),
+            device("llvmpipe (LLVM 15.0.6, 256 bits)", "gl", SoftwareGpu),
+        ]
+    }
+
+    #[test]
+    fn a_printed_selector_means_its_device_alone() {
+        let gpus = machine();
+        let selectors: Vec<_> = (0..gpus.len()).map(|number| unique_selector(&gpus, number)).collect();
+        assert_eq!(selectors, ["gpu:0", "gpu:1", "amd", "llvmpipe/vulkan", "llvmpipe/gl"]);
+        for (number, selector) in selectors.iter().enumerate() {
+            assert_eq!(find(&gpus, selector), Some(number), "{selector}");
+        }
+    }
+
+    #[test]
+    fn selectors_find_by_kind_number_name_and_backend() {
+        let gpus = machine();
+        for (selector, expected) in [
+            ("gpu", Some(0)),
+            ("gpu:3", Some(3)),
+            ("gpu:5", None),
+            ("gpu:-1", None),
+            ("RTX", Some(0)),
+            (" radv ", Some(2)),
+            ("GL", Some(4)),
+            ("llvmpipe", Some(3)),
+            ("", None),
+            ("metal", None),
+        ] {
+            assert_eq!(find(&gpus, selector), expected, "{selector:?}");
+        }
+        // A software driver is no answer to a request for a GPU.
+        assert_eq!(find(&gpus[3..], "gpu"), None);
+    }
 }

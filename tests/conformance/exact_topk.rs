@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         }
         cases.push((format!("{metric}_lists"), Box::new(move |device| lists(device, metric))));
     }
+    cases.push(("rows_spread_over_buffers".into(), Box::new(spread)));
     cases.push(("no_rows".into(), Box::new(|device| all(device, Metric::L2, 3, 0, 4, 5))));
     cases.push(("duplicate_rows_in_order".into(), Box::new(duplicates)));
     cases.push(("bad_arguments".into(), Box::new(bad_arguments)));
@@ -45,6 +46,14 @@ fn lists(device: &Device, metric: Metric) -> Result<(), Failed> {
     let ranges: Vec<Vec<_>> =
         (0..40).map(|q| (0..q % 5).map(|p| lists[(q * 2 + p * 5) % 9].clone()).collect()).collect();
     check(device, metric, &random(40 * 33, 42), &random(rows * 33, 43), 33, &ranges, 20)
+}
+
+/// More rows than the smallest binding (128 MiB) holds; the ranges lie around the seam.
+fn spread(device: &Device) -> Result<(), Failed> {
+    let seam = (128 << 20) / (64 * 4);
+    let rows = random((seam as usize + 500) * 64, 44);
+    let ranges = vec![vec![seam - 70..seam + 70], vec![0..10, seam..seam + 500], vec![seam - 1..seam]];
+    check(device, Metric::L2, &random(3 * 64, 45), &rows, 64, &ranges, 12)
 }
 
 fn check(

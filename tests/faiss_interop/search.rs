@@ -76,6 +76,15 @@ fn search_ours(faiss: &Faiss, device: &Device, factory: &str, metric: Metric, sa
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("ours.index");
     write_index(&index, &file, Existing::Keep)?;
+    if !index.l2norm() {
+        let (_, theirs) = faiss.describe(&file)?;
+        let mut rows = vec![0.0; theirs.len()];
+        voice.read(0, &mut rows)?;
+        let same = rows.iter().map(|x| x.to_bits()).eq(theirs.iter().map(|x| x.to_bits()));
+        if !same || theirs.len() != voice.rows() * dim {
+            return Err("faiss reconstructs other rows than the voice has".into());
+        }
+    }
     compare(faiss, device, &file, &queries, dim)
 }
 

@@ -46,7 +46,7 @@ pub enum Error {
         available: String,
     },
     /// A device offers less than a stage needs.
-    #[error("device: {limit} is {have}, but {need} is needed; choose another device or a smaller batch")]
+    #[error("device: {limit} is {have}, but {need} is needed; choose another device, fewer lists or a smaller batch")]
     LimitTooSmall {
         /// The limit, by its WebGPU name.
         limit: &'static str,

@@ -170,7 +170,28 @@ fn index_files_that_cannot_be_read() {
         fails(&folder, FAILURE, "search bad.index rows.npy -o new.npz", &["bad.index", said, "; "]);
     }
     fails(&folder, FAILURE, "info missing.index", &["missing.index: cannot read"]);
-    fails(&folder, FAILURE, "info .", &[".: cannot read"]);
+    fails(&folder, FAILURE, "info .", &[".: is not a regular file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_are_not_waited_for() {
+    let folder = small();
+    let made = std::process::Command::new("mkfifo").arg(folder.at("pipe")).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    for line in ["info pipe", "search pipe rows.npy", "search rows.index pipe", "build pipe"] {
+        // The folder cannot be compared: reading the pipe would wait, too.
+        let output = folder.command(line.split(' ')).timeout(std::time::Duration::from_secs(20)).output().unwrap();
+        assert_eq!(output.status.code(), Some(FAILURE), "{line}");
+        assert!(text(&output.stderr).contains("pipe: is not a regular file"), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn sums_too_large_for_a_float() {
+    let folder = Folder::new();
+    folder.put("large.npy", &npy_f32(2, &[3e38; 200]));
+    fails(&folder, USAGE, "build large.npy --device cpu", &["rows: their sums overflow float32", "scale the features"]);
 }
 
 #[test]
@@ -190,8 +211,13 @@ fn outputs_that_cannot_be_written() {
     }
     fails(&folder, FAILURE, "build rows.npy", &["rows.index: already exists; pass --force"]);
     fails(&folder, FAILURE, "build rows.npy -o rows.npy --force", &["rows.npy: is an input, too"]);
-    let same = "build rows.npy -o total_fea.npy --save-total-fea";
-    fails(&folder, FAILURE, same, &["total_fea.npy: is to hold the index, too"]);
+    for output in ["total_fea.npy", "there/../total_fea.npy"] {
+        let line = format!("build rows.npy -o {output} --save-total-fea");
+        fails(&folder, FAILURE, &line, &["total_fea.npy: is to hold the index, too"]);
+    }
+    for input in ["rows.npy", "rows.index", "there/../rows.npy"] {
+        fails(&folder, FAILURE, &format!("search rows.index rows.npy -o {input} --force"), &["is an input, too"]);
+    }
     folder.put("total_fea.npy", b"of another day");
     fails(&folder, FAILURE, "build rows.npy -o new.index --save-total-fea", &["total_fea.npy: already exists"]);
 }

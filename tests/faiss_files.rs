@@ -253,7 +253,7 @@ fn contradictions_are_named() {
         ("an untrained index has no rows", Ivf { is_trained: 0, ..ivf() }),
         ("an untrained index has no rows and at most", Ivf { nlist: 1 << 40, ..Ivf::empty(0) }),
         ("metric of IwFl is 3", Ivf { metric: 3, ..ivf() }),
-        ("the coarse quantizer has", Ivf { metric: 0, ..ivf() }),
+        ("the lists compare by ip, their coarse quantizer by l2", Ivf { metric: 0, ..ivf() }),
         ("the coarse quantizer has", Ivf { quantizer: three, ..ivf() }),
         ("the coarse quantizer has", Ivf { quantizer: flat(b"IxF2", 1, &[]), ..Ivf::empty(1) }),
         ("IxFI cannot have", Ivf { quantizer: flat(b"IxFI", 1, &[]), ..ivf() }),

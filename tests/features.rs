@@ -109,6 +109,19 @@ fn files_larger_than_a_chunk_are_read_whole() {
 }
 
 #[test]
+fn files_without_rows_have_any_width() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, shape, data) in [("0", "(0, 8)", &[][..]), ("1", "(2, 1)", &[1.0f32, 2.0]), ("2", "(0, 0)", &[])] {
+        let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let file = [b"\x93NUMPY\x01\x00\x76\x00", format!("{text:<117}\n").as_bytes(), &bytes].concat();
+        std::fs::write(folder.path().join(format!("{name}.npy")), file).unwrap();
+    }
+    let voice = NpyFiles::open(&[folder.path()]).unwrap();
+    assert_eq!((voice.rows(), voice.dim()), (2, 1));
+}
+
+#[test]
 fn a_voice_is_one_matrix() {
     let folder = Folder::new();
     folder.put("voice/3_feature256/0_10.npy", &npy_f32("(2, 2)", &[1., 2., 3., 4.]));

@@ -60,8 +60,11 @@ fn a_device_with_too_small_limits_is_refused() {
 fn buffers_of_another_device_are_refused() {
     let Some((info, device, queue)) = host(required_limits()) else { return };
     let gpu = Device::from_wgpu(&info, device, queue).unwrap();
-    let (cpu, rows) = (Device::cpu(), [1.0, 2.0]);
-    let table = cpu.centroid_table(&rows, 1, Metric::L2).unwrap();
-    let refused = gpu.nearest_centroid(&gpu.upload(&rows, 1).unwrap(), &table).unwrap_err();
-    assert!(matches!(refused, Error::ForeignBuffer { .. }), "{refused}");
+    let Some((info, device, queue)) = host(required_limits()) else { return };
+    let other_gpu = Device::from_wgpu(&info, device, queue).unwrap();
+    for other in [Device::cpu(), other_gpu] {
+        let table = other.centroid_table(&[1.0, 2.0], 1, Metric::L2).unwrap();
+        let refused = gpu.nearest_centroid(&gpu.upload(&[1.0], 1).unwrap(), &table).unwrap_err();
+        assert!(matches!(refused, Error::ForeignBuffer { .. }), "{refused}");
+    }
 }

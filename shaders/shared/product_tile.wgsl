@@ -28,29 +28,27 @@ fn add_outer(acc: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
                      fma(b, vec4(a.z), acc[2]), fma(b, vec4(a.w), acc[3]));
 }
 
+// A vec4 is written whole: a write to one component may touch the others, which belong to other invocations then.
+// So each invocation reads four lines of one column and writes them turned: 128 such blocks a side.
 fn stage_tiles(lane: u32, first_row: u32, first_centroid: u32, depth: u32) {
-  // 128 lines of 4 vec4s for each side: every invocation moves two of each and turns them by components.
-  for (var i = lane; i < TILE * 4u; i += 256u) {
-    let line = i / 4u;
-    let column = depth / 4u + i % 4u;
-    var from_rows = vec4<f32>();
-    var from_centroids = vec4<f32>();
-    if column < params.stride {
-      if first_row + line < params.rows { from_rows = rows[(first_row + line) * params.stride + column]; }
-      if first_centroid + line < params.nlist {
-        from_centroids = shifted[(first_centroid + line) * params.stride + column];
-      }
+  let column = depth / 4u + lane % 4u;
+  let quad = lane % 128u / 4u;
+  let at = lane % 4u * 4u * TILE_QUADS + quad;
+  var lines = mat4x4<f32>();
+  if lane < 128u {
+    let line = first_row + 4u * quad;
+    for (var i = 0u; i < 4u; i++) {
+      if line + i < params.rows && column < params.stride { lines[i] = rows[(line + i) * params.stride + column]; }
     }
-    let at = (i % 4u) * 4u * TILE_QUADS + line / 4u;
-    let part = line % 4u;
-    row_tile[at][part] = from_rows.x;
-    row_tile[at + TILE_QUADS][part] = from_rows.y;
-    row_tile[at + 2u * TILE_QUADS][part] = from_rows.z;
-    row_tile[at + 3u * TILE_QUADS][part] = from_rows.w;
-    centroid_tile[at][part] = from_centroids.x;
-    centroid_tile[at + TILE_QUADS][part] = from_centroids.y;
-    centroid_tile[at + 2u * TILE_QUADS][part] = from_centroids.z;
-    centroid_tile[at + 3u * TILE_QUADS][part] = from_centroids.w;
+    lines = transpose(lines);
+    for (var i = 0u; i < 4u; i++) { row_tile[at + i * TILE_QUADS] = lines[i]; }
+  } else {
+    let line = first_centroid + 4u * quad;
+    for (var i = 0u; i < 4u; i++) {
+      if line + i < params.nlist && column < params.stride { lines[i] = shifted[(line + i) * params.stride + column]; }
+    }
+    lines = transpose(lines);
+    for (var i = 0u; i < 4u; i++) { centroid_tile[at + i * TILE_QUADS] = lines[i]; }
   }
 }
 

@@ -212,9 +212,11 @@ impl Display for BuildReport {
 impl Display for TrainingReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} rows, {} iterations, {} splits", self.rows, self.objective.len(), self.splits)?;
-        match (self.objective.first(), self.objective.last(), self.objective_per_row) {
-            (Some(first), Some(last), Some(row)) => write!(f, ", objective {first:.6e} to {last:.6e}, {row:.4} a row"),
-            _ => Ok(()),
+        let mut separator = "; objective a row";
+        for sum in &self.objective {
+            write!(f, "{separator} {:.4}", sum / self.rows as f64)?;
+            separator = ",";
         }
+        Ok(())
     }
 }

@@ -45,13 +45,13 @@ impl Outputs {
     /// Fails where one of the files could not be written, or would replace what the index is built from.
     pub fn check(&self, voice: &NpyFiles, existing: Existing) -> Result<()> {
         for output in self.paths() {
-            if let Some(input) = voice.paths().find(|input| is_same(input, output)) {
-                return Err(taken(output, format!("is an input, too, as {}", input.display())));
-            }
+            check_no_input(output, voice.paths())?;
             check_free(output, existing)?;
         }
         match &self.total_fea {
-            Some(total_fea) if *total_fea == self.index => Err(taken(total_fea, "is to hold the index, too".into())),
+            Some(total_fea) if is_same(total_fea, &self.index) => {
+                Err(taken(total_fea, "is to hold the index, too".into()))
+            }
             _ => Ok(()),
         }
     }
@@ -77,8 +77,24 @@ fn beside(input: &Path) -> Result<PathBuf> {
     Ok(folder.with_file_name(name))
 }
 
-fn is_same(input: &Path, output: &Path) -> bool {
-    matches!((input.canonicalize(), output.canonicalize()), (Ok(input), Ok(output)) if input == output)
+/// True where both paths lead to one file, which need not be there yet.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| match path.canonicalize() {
+        Ok(place) => Some(place),
+        Err(_) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        }
+    };
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
+/// Fails where `output` would replace one of `inputs`.
+pub fn check_no_input<'a>(output: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
+    match inputs.find(|input| is_same(input, output)) {
+        Some(input) => Err(taken(output, format!("is an input, too, as {}", input.display()))),
+        None => Ok(()),
+    }
 }
 
 fn taken(path: &Path, found: String) -> Error {

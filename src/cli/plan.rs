@@ -59,7 +59,9 @@ fn nlist(args: &BuildArgs, spec: &IndexSpec, rows: usize) -> Result<Option<usize
 fn nprobe(args: &BuildArgs, spec: &IndexSpec, nlist: Option<usize>) -> Result<Option<usize>> {
     match (nlist, args.nprobe.given()) {
         (None, Some(asked)) => Err(needs_ivf("nprobe", asked.get(), spec)),
-        (nlist, asked) => Ok(nlist.map(|nlist| asked.map_or_else(|| args.recipe.nprobe(nlist), NonZeroUsize::get))),
+        (nlist, asked) => {
+            Ok(nlist.map(|nlist| asked.map_or_else(|| args.recipe.nprobe(nlist), NonZeroUsize::get).min(nlist)))
+        }
     }
 }
 

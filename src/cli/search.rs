@@ -13,6 +13,7 @@ use rvc_gpu_index::{Error, Result, check_free, faiss};
 use serde::Serialize;
 
 use super::job::{Clock, JobArgs};
+use super::outputs::check_no_input;
 use super::plan::needs_ivf;
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
@@ -89,6 +90,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     let mut queries = NpyFiles::open(&[&args.queries])?;
     if let Some(output) = &args.output {
         check_free(output, args.job.existing())?;
+        check_no_input(output, queries.paths().chain([args.index.as_path()]))?;
     }
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     let index = faiss::read_index(&args.index)?;

@@ -95,7 +95,7 @@ pub fn k_means(
         let table = device.centroid_table(&centroids, source.dim(), metric)?;
         let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
         training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
-        training.splits += update(&mut centroids, sums, source.dim(), &mut rng);
+        training.splits += update(&mut centroids, sums, source.dim(), &mut rng)?;
     }
     post_process(&mut centroids, source.dim(), metric);
     Ok(KMeans { centroids, training })
@@ -138,6 +138,9 @@ pub fn check_rows(rows: usize, nlist: usize) -> Result<()> {
 
 fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Result<()> {
     check_rows(source.rows(), nlist)?;
+    if source.dim() == 0 {
+        return Err(Error::parameter("rows", "they have no columns", "pass rows of at least one float"));
+    }
     if params.iterations == 0 {
         return Err(Error::parameter("iterations", 0, "choose at least 1"));
     }
@@ -191,12 +194,16 @@ fn accumulate(
 }
 
 /// Means of the assigned rows; returns how many empty clusters were filled by splitting others.
-fn update(centroids: &mut [f32], mut sums: HostSums, dim: usize, rng: &mut ChaCha8Rng) -> usize {
+fn update(centroids: &mut [f32], mut sums: HostSums, dim: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
+    if !sums.sums.iter().all(|sum| sum.is_finite()) {
+        let remedy = "scale the features down, or leave such rows out";
+        return Err(Error::parameter("rows", "their sums overflow float32", remedy));
+    }
     let means = sums.sums.chunks_exact(dim).zip(&sums.counts);
     for (centroid, (sum, &count)) in centroids.chunks_exact_mut(dim).zip(means) {
         if count > 0 {
             centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
         }
     }
-    empty::split(centroids, &mut sums.counts, dim, rng)
+    Ok(empty::split(centroids, &mut sums.counts, dim, rng))
 }

@@ -1,9 +1,11 @@
 //! What stages pass to each other: arrays that lie where the device computes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Pod;
 
+use super::gpu::Gpu;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -17,7 +19,19 @@ pub struct Buffer<T> {
 #[derive(Clone, Debug)]
 enum Storage<T> {
     Host(Arc<Vec<T>>),
-    Gpu(wgpu::Buffer),
+    Gpu { buffer: wgpu::Buffer, owner: GpuId },
+}
+
+/// Tells GPUs apart: a buffer can be used on the one that made it only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GpuId(u64);
+
+impl GpuId {
+    /// An id that no other GPU has.
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl<T: Pod> Buffer<T> {
@@ -26,8 +40,8 @@ impl<T: Pod> Buffer<T> {
         Self { len: values.len(), storage: Storage::Host(values) }
     }
 
-    pub(crate) fn on_gpu(buffer: wgpu::Buffer, len: usize) -> Self {
-        Self { storage: Storage::Gpu(buffer), len }
+    pub(crate) fn on_gpu(buffer: wgpu::Buffer, owner: GpuId, len: usize) -> Self {
+        Self { storage: Storage::Gpu { buffer, owner }, len }
     }
 
     /// Number of values.
@@ -43,7 +57,7 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn host(&self, stage: &'static str) -> Result<&[T]> {
         match &self.storage {
             Storage::Host(values) => Ok(values),
-            Storage::Gpu(_) => Err(Error::ForeignBuffer { stage }),
+            Storage::Gpu { .. } => Err(Error::ForeignBuffer { stage }),
         }
     }
 
@@ -51,14 +65,14 @@ impl<T: Pod> Buffer<T> {
     pub(crate) fn host_mut(&mut self, stage: &'static str) -> Result<&mut [T]> {
         match &mut self.storage {
             Storage::Host(values) => Ok(Arc::<Vec<T>>::make_mut(values).as_mut_slice()),
-            Storage::Gpu(_) => Err(Error::ForeignBuffer { stage }),
+            Storage::Gpu { .. } => Err(Error::ForeignBuffer { stage }),
         }
     }
 
-    pub(crate) fn gpu(&self, stage: &'static str) -> Result<&wgpu::Buffer> {
+    pub(crate) fn gpu(&self, gpu: &Gpu, stage: &'static str) -> Result<&wgpu::Buffer> {
         match &self.storage {
-            Storage::Gpu(buffer) => Ok(buffer),
-            Storage::Host(_) => Err(Error::ForeignBuffer { stage }),
+            Storage::Gpu { buffer, owner } if *owner == gpu.id() => Ok(buffer),
+            _ => Err(Error::ForeignBuffer { stage }),
         }
     }
 }
@@ -116,10 +130,12 @@ pub struct Assignment {
     pub labels: Buffer<u32>,
     /// Squared distance to it for L2, inner product with it for inner product.
     pub distances: Buffer<f32>,
+    /// Labels are below this.
+    pub(crate) nlist: usize,
 }
 
 /// Sums over all rows that fell to a centroid, added up batch by batch where the device computes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ClusterSums {
     /// Sum of the rows, nlist × d.
     pub(crate) sums: Matrix,

@@ -154,13 +154,25 @@ struct Found {
     info: DeviceInfo,
 }
 
-/// All GPUs, in the order in which `gpu:N` counts them: by type, OpenGL last, else as the system lists them.
-fn gpus() -> Vec<Found> {
+/// Where GPUs are looked for first; OpenGL comes last.
+const PRIMARY: wgpu::Backends = wgpu::Backends::PRIMARY;
+
+/// All backends. OpenGL is found through window system libraries, which print errors of their own where there is no
+/// window system: there it is not looked for.
+fn every_backend() -> wgpu::Backends {
+    let headless = cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none();
+    if headless { PRIMARY } else { wgpu::Backends::all() }
+}
+
+/// The GPUs of some backends, in the order in which `gpu:N` counts them: OpenGL last, by type, else as the system lists
+/// them.
+fn gpus(backends: wgpu::Backends) -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
     let mut found: Vec<_> = adapters
         .into_iter()
         .filter(|adapter| adapter.get_info().backend != wgpu::Backend::Noop)
@@ -169,7 +181,7 @@ fn gpus() -> Vec<Found> {
             Found { adapter, info }
         })
         .collect();
-    found.sort_by_key(|gpu| (gpu.info.device_type, gpu.info.backend == "gl"));
+    found.sort_by_key(|gpu| (gpu.info.backend == "gl", gpu.info.device_type));
     let infos: Vec<_> = found.iter().map(|gpu| gpu.info.clone()).collect();
     for (number, gpu) in found.iter_mut().enumerate() {
         gpu.info.selector = unique_selector(&infos, number);
@@ -177,14 +189,13 @@ fn gpus() -> Vec<Found> {
     found
 }
 
-/// The shortest selector that means this device alone.
+/// A selector that means this device alone, whatever other backends have.
 fn unique_selector(gpus: &[DeviceInfo], number: usize) -> String {
-    let info = &gpus[number];
-    let means_it_alone = |text: &String| gpus.iter().filter(|other| other.answers_to(text)).count() == 1;
-    [info.short_name(), format!("{}/{}", info.short_name(), info.backend)]
-        .into_iter()
-        .find(means_it_alone)
-        .unwrap_or_else(|| format!("gpu:{number}"))
+    let selector = format!("{}/{}", gpus[number].short_name(), gpus[number].backend);
+    match gpus.iter().filter(|other| other.answers_to(&selector)).count() {
+        1 => selector,
+        _ => format!("gpu:{number}"),
+    }
 }
 
 /// The GPU that a selector means: the first that answers to it.
@@ -211,7 +222,9 @@ fn open(gpu: &Found) -> Result<Device> {
     });
     let (device, queue) = pollster::block_on(request)
         .map_err(|error| Error::Validation { label: gpu.info.selector.clone(), message: error.to_string() })?;
-    let engine = Engine::Gpu(Arc::new(gpu::Gpu::new(device, queue)?));
+    let gpu_engine = gpu::Gpu::new(device, queue)?;
+    gpu_engine.watch();
+    let engine = Engine::Gpu(Arc::new(gpu_engine));
     Ok(Device { engine, info: Arc::new(gpu.info.clone()) })
 }
 
@@ -226,16 +239,21 @@ pub struct Choice {
 
 /// All devices here, the CPU engine last, and the one that `auto` takes.
 pub fn list() -> (Vec<DeviceInfo>, Choice) {
-    let (_, choice) = auto();
-    let mut infos: Vec<_> = gpus().into_iter().map(|gpu| gpu.info).collect();
+    let gpus = gpus(every_backend());
+    let (_, choice) = best_of(&gpus);
+    let mut infos: Vec<_> = gpus.into_iter().map(|gpu| gpu.info).collect();
     infos.push(DeviceInfo::cpu());
     (infos, choice)
 }
 
-pub(super) fn auto() -> (Device, Choice) {
-    let gpus = gpus();
+pub(super) fn auto() -> Device {
+    best_of(&gpus(PRIMARY)).0
+}
+
+fn best_of(gpus: &[Found]) -> (Device, Choice) {
+    let hardware = |gpu: &&Found| gpu.info.device_type <= DeviceType::IntegratedGpu && gpu.info.backend != "gl";
     let mut refused = String::new();
-    for gpu in gpus.iter().filter(|gpu| gpu.info.device_type <= DeviceType::IntegratedGpu) {
+    for gpu in gpus.iter().filter(hardware) {
         match open(gpu) {
             Ok(device) => {
                 let kind = if gpu.info.device_type == DeviceType::DiscreteGpu { "discrete" } else { "integrated" };
@@ -250,18 +268,21 @@ pub(super) fn auto() -> (Device, Choice) {
     } else if gpus.is_empty() {
         "no GPU driver was found".into()
     } else {
-        "no discrete or integrated GPU was found; software drivers are used only when named".into()
+        "no discrete or integrated GPU was found; software drivers and OpenGL are used only when named".into()
     };
     (Device::cpu(), Choice { selector: "cpu".into(), reason })
 }
 
 pub(super) fn gpu(selector: &str) -> Result<Device> {
-    let gpus = gpus();
-    let infos: Vec<_> = gpus.iter().map(|gpu| gpu.info.clone()).collect();
-    match find(&infos, selector) {
-        Some(number) => open(&gpus[number]),
-        None => Err(Error::NoDevice { selector: selector.into(), available: available(&infos) }),
+    let mut infos = Vec::new();
+    for backends in [PRIMARY, every_backend()] {
+        let gpus = gpus(backends);
+        infos = gpus.iter().map(|gpu| gpu.info.clone()).collect();
+        if let Some(number) = find(&infos, selector) {
+            return open(&gpus[number]);
+        }
     }
+    Err(Error::NoDevice { selector: selector.into(), available: available(&infos) })
 }
 
 fn available(gpus: &[DeviceInfo]) -> String {
@@ -293,7 +314,7 @@ mod tests {
     fn a_printed_selector_means_its_device_alone() {
         let gpus = machine();
         let selectors: Vec<_> = (0..gpus.len()).map(|number| unique_selector(&gpus, number)).collect();
-        assert_eq!(selectors, ["gpu:0", "gpu:1", "amd", "llvmpipe/vulkan", "llvmpipe/gl"]);
+        assert_eq!(selectors, ["gpu:0", "gpu:1", "amd/vulkan", "llvmpipe/vulkan", "llvmpipe/gl"]);
         for (number, selector) in selectors.iter().enumerate() {
             assert_eq!(find(&gpus, selector), Some(number), "{selector}");
         }

@@ -42,10 +42,10 @@ enum Engine {
 
 /// Making devices.
 impl Device {
-    /// The best device here: a discrete GPU, else an integrated one, else the CPU engine. Software drivers are taken
-    /// only when named.
+    /// The best device here: a discrete GPU, else an integrated one, else the CPU engine. Software drivers and OpenGL
+    /// are taken only when named.
     pub fn auto() -> Self {
-        listing::auto().0
+        listing::auto()
     }
 
     /// The CPU engine: all cores, with the widest SIMD this machine has.
@@ -145,7 +145,7 @@ impl Device {
     pub fn download<T: Pod>(&self, buffer: &Buffer<T>) -> Result<Vec<T>> {
         match &self.engine {
             Engine::Cpu => Ok(buffer.host("download")?.to_vec()),
-            Engine::Gpu(gpu) => gpu.download(buffer.gpu("download")?, buffer.len()),
+            Engine::Gpu(gpu) => gpu.download(buffer.gpu(gpu, "download")?, buffer.len()),
         }
     }
 
@@ -229,15 +229,14 @@ impl Device {
         }
     }
 
-    /// The `nprobe` nearest centroids of each row, nearest first: rows × nprobe. `nprobe` is at most nlist and
-    /// [`MAX_K`].
+    /// The `nprobe` nearest centroids of each row, nearest first: rows × nprobe, with [`TopK::NONE`] for a row of NaN.
     ///
     /// # Errors
     /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
     pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
         check_table(rows, table)?;
-        if nprobe == 0 || nprobe > table.nlist().min(MAX_K) {
-            return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist().min(MAX_K))));
+        if nprobe == 0 || nprobe > table.nlist() {
+            return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist())));
         }
         match &self.engine {
             Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe),
@@ -251,6 +250,10 @@ impl Device {
     /// # Errors
     /// [`Error::Parameter`] where shapes differ.
     pub fn centroid_update(&self, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
+        if nearest.nlist != sums.sums.rows {
+            let found = format!("{} sums for labels of {} centroids", sums.sums.rows, nearest.nlist);
+            return Err(Error::parameter("sums", found, "make as many sums as there are centroids"));
+        }
         if rows.dim != sums.sums.dim || rows.rows != nearest.labels.len() || rows.rows != nearest.distances.len() {
             let found = format!("{} × {} with {} labels", rows.rows, rows.dim, nearest.labels.len());
             return Err(Error::parameter("rows", found, "pass the rows that the labels were found for"));

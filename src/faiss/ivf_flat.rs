@@ -68,6 +68,10 @@ fn read_quantizer(reader: &mut Reader, ivf: &Header, nlist: usize) -> Result<Vec
     }
     let (found, centroids) = flat::read(reader, fourcc, "the centroids")?;
     let expected = quantizer_header(ivf, nlist);
+    if found.metric != expected.metric {
+        let found = format!("the lists compare by {}, their coarse quantizer by {}", expected.metric, found.metric);
+        return Err(reader.unread(found));
+    }
     if found != expected {
         return Err(reader.damaged(format_args!("the coarse quantizer has {found}, where {expected} belongs")));
     }

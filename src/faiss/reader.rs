@@ -1,7 +1,7 @@
 //! Reads the fields of a file and never past its end.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -25,6 +25,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn open(path: &'a Path) -> Result<Self> {
+        // Before opening: a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(Error::io(path, "read"))?.is_file() {
+            return Err(Error::input(path, "is not a regular file", "name a .index file"));
+        }
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let left = file.metadata().map_err(Error::io(path, "read"))?.len();
         Ok(Self { path, file: BufReader::new(file), left })
@@ -134,17 +138,22 @@ impl<'a> Reader<'a> {
     /// The error for an object that is not read in this `place`.
     pub(super) fn unsupported(&self, place: &str, fourcc: FourCc) -> Error {
         match fourcc.meaning() {
-            Some(meaning) => Error::input(
-                self.path,
-                format_args!("{place} is {meaning} ({fourcc}), which this version does not read yet"),
-                "build it as Flat or IVF,Flat, with L2norm before it if needed",
-            ),
+            Some(meaning) => self.unread(format_args!("{place} is {meaning} ({fourcc})")),
             None => Error::input(
                 self.path,
                 format_args!("{place} opens with \"{fourcc}\", which is no type of faiss's"),
                 "pass a .index file that faiss or this program wrote",
             ),
         }
+    }
+
+    /// The error for what is sound and not read by this version.
+    pub(super) fn unread(&self, found: impl Display) -> Error {
+        Error::input(
+            self.path,
+            format_args!("{found}, which this version does not read yet"),
+            "build it as Flat or IVF,Flat, with L2norm before it if needed",
+        )
     }
 
     fn bytes<const N: usize>(&mut self, field: impl Display) -> Result<[u8; N]> {

@@ -36,12 +36,13 @@ impl NpyFiles {
     pub fn open(inputs: &[impl AsRef<Path>]) -> Result<Self> {
         let paths = discovery::feature_files(inputs)?;
         let files = paths.iter().map(|path| NpyFile::open(path)).collect::<Result<Vec<_>>>()?;
-        let Some(first) = files.first() else {
+        let Some(first) = files.iter().find(|file| file.rows() > 0).or(files.first()) else {
             return Err(Error::parameter("features", "no input is named", "name an experiment folder or .npy files"));
         };
         let dim = first.dim();
         let mut segments = Segments::default();
-        for (index, file) in files.iter().enumerate() {
+        // Files without rows are passed over, whatever their width.
+        for (index, file) in files.iter().enumerate().filter(|(_, file)| file.rows() > 0) {
             if file.dim() != dim {
                 let found = format_args!("has rows of {}, where {} has {dim}", file.dim(), first.path().display());
                 return Err(Error::input(file.path(), found, "build one index from features of one width"));
@@ -104,7 +105,7 @@ impl NpyFiles {
         let (file, row) = self.segments.locate(row).map_or((0, row), |(segment, at)| (segment.file, at));
         Error::input(
             self.files[file].path(),
-            format_args!("holds NaN or infinity in row {row} (counted from 0 in this file)"),
+            format_args!("holds NaN or infinity in row {row} (counted from 0 in this file, read as float32)"),
             "pass --skip-non-finite to leave such rows out, or extract the features again",
         )
     }

@@ -48,7 +48,7 @@ impl Header {
         let fields = Fields::parse(text)?;
         let dtype = DType::parse(fields.descr).ok_or_else(|| format!("holds elements of type {:?}", fields.descr))?;
         match fields.shape[..] {
-            [_, 0] => Err("holds rows of no columns".to_owned()),
+            [rows, 0] if rows > 0 => Err("holds rows of no columns".to_owned()),
             [rows, dim] => Ok(Self { dtype, fortran_order: fields.fortran_order, rows, dim, data_at }),
             _ => Err(format!("holds a {}-D array", fields.shape.len())),
         }
@@ -219,7 +219,8 @@ impl<'a> Input<'a> {
         let text = self.0.trim_start();
         let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
         let number = text.strip_suffix(rest).and_then(|digits| digits.parse().ok()).ok_or_else(|| self.error())?;
-        self.0 = rest;
+        // Python 2 wrote long integers with an L behind.
+        self.0 = rest.strip_prefix('L').unwrap_or(rest);
         Ok(number)
     }
 
@@ -277,6 +278,8 @@ mod tests {
         assert_eq!(with("'<f4'", "(3,)"), "holds a 1-D array");
         assert_eq!(with("'<f4'", "(3, 4, 5)"), "holds a 3-D array");
         assert_eq!(with("'<f4'", "(3, 0)"), "holds rows of no columns");
+        let python2 = "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 4L), }";
+        assert_eq!(parse(python2).map(|header| (header.rows, header.dim)), Ok((3, 4)));
         for shape in ["(3, -4)", "(3.5, 4)", "(3 4)", "[3, 4]", "(18446744073709551616, 1)", "(3, 4", "None"] {
             assert!(with("'<f4'", shape).starts_with("has a header that no float array has"), "{shape}");
         }

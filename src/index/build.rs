@@ -112,7 +112,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Parameter`] where the widths differ or the index is not trained; what the source or the device reports.
-    /// After an error in the copying the index is empty.
+    /// After an error the index is as it was.
     pub fn add(
         &mut self,
         device: &Device,
@@ -147,16 +147,14 @@ impl Index {
                 let table = device.centroid_table(&ivf.centroids, dim, metric)?;
                 let report = |rows| progress(Progress::Assigning { rows });
                 let labels = cluster::assign(device, source, &table, batch_rows, report)?;
-                let mut grown = ivf.lists.grow(&labels);
-                let copied = for_each_batch(source, plan.batch_rows, |start, batch| {
+                let mut grown = ivf.lists.grown(&labels);
+                for_each_batch(source, plan.batch_rows, |start, batch| {
                     grown.put(batch);
                     progress(Progress::Adding { rows: start + batch.len() / dim });
                     Ok(())
-                });
-                if copied.is_err() {
-                    ivf.lists = InvertedLists::new(ivf.lists.nlist(), dim);
-                }
-                copied
+                })?;
+                ivf.lists = grown.finish();
+                Ok(())
             }
         }
     }

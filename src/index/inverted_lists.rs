@@ -85,30 +85,24 @@ impl InvertedLists {
         &self.rows
     }
 
-    /// Makes room for one more row for each of `labels`, which get the ids from the present number of rows on. The
-    /// rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at their final
-    /// size, so that a large index never needs memory twice.
-    pub(crate) fn grow<'a>(&'a mut self, labels: &'a [u32]) -> Grown<'a> {
+    /// These lists with room for one more row for each of `labels`, which get the ids from the present number of rows
+    /// on. The rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at
+    /// their final size, so that filling a large index never needs its memory twice.
+    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Grown<'a> {
         let mut sizes: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
         let mut next = sizes.clone();
         labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        let old = std::mem::replace(self, Self::with_sizes(self.dim, &sizes));
+        let starts = starts_of(&sizes);
+        let ntotal = starts[sizes.len()];
+        let (mut ids, mut rows) = (vec![0; ntotal], vec![0.0; ntotal * self.dim]);
         for (list, next) in next.iter_mut().enumerate() {
-            let (from, to) = (old.places(list), self.starts[list]);
-            self.ids[to..to + from.len()].copy_from_slice(&old.ids[from.clone()]);
-            if !from.is_empty() {
-                let rows = &old.rows[from.start * self.dim..from.end * self.dim];
-                Arc::<Vec<f32>>::make_mut(&mut self.rows)[to * self.dim..][..rows.len()].copy_from_slice(rows);
-            }
+            let (from, to) = (self.places(list), starts[list]);
+            let kept = &self.rows[from.start * self.dim..from.end * self.dim];
+            rows[to * self.dim..][..kept.len()].copy_from_slice(kept);
+            ids[to..to + from.len()].copy_from_slice(&self.ids[from]);
             *next += to;
         }
-        Grown { first_id: old.ntotal() as i64, put: 0, next, labels, lists: self }
-    }
-
-    fn with_sizes(dim: usize, sizes: &[usize]) -> Self {
-        let starts = starts_of(sizes);
-        let ntotal = starts[sizes.len()];
-        Self { dim, starts, ids: vec![0; ntotal], rows: Arc::new(vec![0.0; ntotal * dim]) }
+        Grown { dim: self.dim, starts, ids, rows, next, labels, first_id: self.ntotal() as i64, put: 0 }
     }
 }
 
@@ -124,10 +118,13 @@ fn starts_of(sizes: &[usize]) -> Vec<usize> {
 
 /// Lists with places that still wait for their rows.
 pub(crate) struct Grown<'a> {
-    lists: &'a mut InvertedLists,
-    labels: &'a [u32],
+    dim: usize,
+    starts: Vec<usize>,
+    ids: Vec<i64>,
+    rows: Vec<f32>,
     /// The next free place of each list.
     next: Vec<usize>,
+    labels: &'a [u32],
     first_id: i64,
     put: usize,
 }
@@ -135,15 +132,18 @@ pub(crate) struct Grown<'a> {
 impl Grown<'_> {
     /// Takes the next rows, row-major.
     pub fn put(&mut self, rows: &[f32]) {
-        let dim = self.lists.dim;
-        let kept = Arc::<Vec<f32>>::make_mut(&mut self.lists.rows);
-        for (row, &label) in rows.chunks_exact(dim).zip(&self.labels[self.put..]) {
+        for (row, &label) in rows.chunks_exact(self.dim).zip(&self.labels[self.put..]) {
             let place = &mut self.next[label as usize];
-            kept[*place * dim..][..dim].copy_from_slice(row);
-            self.lists.ids[*place] = self.first_id + self.put as i64;
+            self.rows[*place * self.dim..][..self.dim].copy_from_slice(row);
+            self.ids[*place] = self.first_id + self.put as i64;
             *place += 1;
             self.put += 1;
         }
+    }
+
+    /// The lists, once every label has its row.
+    pub fn finish(self) -> InvertedLists {
+        InvertedLists { dim: self.dim, starts: self.starts, ids: self.ids, rows: Arc::new(self.rows) }
     }
 }
 
@@ -154,10 +154,13 @@ mod tests {
     #[test]
     fn rows_land_behind_those_of_their_list() {
         let mut lists = InvertedLists::new(3, 2);
-        lists.grow(&[2, 0]).put(&[1., 1., 2., 2.]);
-        let mut grown = lists.grow(&[0, 1, 2]);
+        let mut grown = lists.grown(&[2, 0]);
+        grown.put(&[1., 1., 2., 2.]);
+        lists = grown.finish();
+        let mut grown = lists.grown(&[0, 1, 2]);
         grown.put(&[3., 3.]);
         grown.put(&[4., 4., 5., 5.]);
+        lists = grown.finish();
         let found: Vec<_> = lists.iter().map(|list| (list.ids.to_vec(), list.rows.to_vec())).collect();
         let expected =
             [(vec![1, 2], vec![2., 2., 3., 3.]), (vec![3], vec![4., 4.]), (vec![0, 4], vec![1., 1., 5., 5.])];

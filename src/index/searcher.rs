@@ -52,8 +52,8 @@ impl Searcher {
     /// own number; more than there are means all.
     ///
     /// # Errors
-    /// [`Error::Parameter`] where the queries are no whole rows, k is not 1 to [`MAX_K`], or nprobe is 0 or lies
-    /// between [`MAX_K`] and nlist; what the device reports.
+    /// [`Error::Parameter`] where the queries are no whole rows, k is not 1 to [`MAX_K`], or nprobe is 0; what the
+    /// device reports.
     pub fn search(&self, queries: &[f32], k: usize, nprobe: Option<usize>) -> Result<Neighbors> {
         let dim = self.index.dim;
         if !queries.len().is_multiple_of(dim) {
@@ -85,11 +85,7 @@ impl Searcher {
         let nlist = ivf.lists.nlist();
         match nprobe.unwrap_or(ivf.nprobe) {
             0 => Err(Error::parameter("nprobe", 0, "visit at least one list")),
-            nprobe if nprobe >= nlist => Ok(nlist),
-            nprobe if nprobe > MAX_K => {
-                Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {MAX_K}, or {nlist} for all lists")))
-            }
-            nprobe => Ok(nprobe),
+            nprobe => Ok(nprobe.min(nlist)),
         }
     }
 

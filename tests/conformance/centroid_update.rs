@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
     }
     cases.push(("batches_add_up".into(), Box::new(|device| check(device, &[500, 0, 1, 1500], 33, 20))));
     cases.push(("one_input_one_result".into(), Box::new(repeats)));
+    cases.push(("sums_of_other_centroids".into(), Box::new(other_sums)));
     cases
 }
 
@@ -57,6 +58,15 @@ fn check(device: &Device, batches: &[usize], nlist: usize, dim: usize) -> Result
         close(found, expected, 0.0, || format!("cost {i}"))?;
     }
     ensure(found.sums.len() == nlist * dim, || format!("{} sums", found.sums.len()))
+}
+
+fn other_sums(device: &Device) -> Result<(), Failed> {
+    let table = device.centroid_table(&random(64 * 4, 32), 4, Metric::L2)?;
+    let rows = device.upload(&random(1000 * 4, 33), 4)?;
+    let nearest = device.nearest_centroid(&rows, &table)?;
+    let mut sums = device.cluster_sums(4, 4)?;
+    let taken = device.centroid_update(&rows, &nearest, &mut sums).is_ok();
+    ensure(!taken, || "labels of 64 centroids were taken for 4 sums".into())
 }
 
 fn repeats(device: &Device) -> Result<(), Failed> {

@@ -13,7 +13,9 @@ pub fn cases() -> Vec<Case> {
         for dim in DIMS {
             cases.push((format!("{metric}_d{dim}"), Box::new(move |device| check(device, metric, 20, 150, dim, 8))));
         }
-        for (rows, nlist, nprobe) in [(1, 1, 1), (3, 129, 129), (130, 300, 1), (2, 1500, 1024), (0, 10, 3)] {
+        for (rows, nlist, nprobe) in
+            [(1, 1, 1), (3, 129, 129), (130, 300, 1), (2, 1500, 1024), (2, 1500, 1300), (0, 10, 3)]
+        {
             let name = format!("{metric}_{rows}x{nlist}_nprobe{nprobe}");
             cases.push((name, Box::new(move |device| check(device, metric, rows, nlist, 12, nprobe))));
         }
@@ -48,7 +50,7 @@ fn check(device: &Device, metric: Metric, rows: usize, nlist: usize, dim: usize,
 fn out_of_range(device: &Device) -> Result<(), Failed> {
     let table = device.centroid_table(&random(40, 1), 4, Metric::L2)?;
     let rows = device.upload(&random(8, 2), 4)?;
-    for nprobe in [0, 11, 2000] {
+    for nprobe in [0, 11] {
         ensure(device.nearest_probes(&rows, &table, nprobe).is_err(), || format!("nprobe {nprobe} was taken"))?;
     }
     Ok(())

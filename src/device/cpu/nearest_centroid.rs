@@ -27,7 +27,7 @@ pub(crate) fn nearest_centroid(rows: &Matrix, table: &CentroidTable) -> Result<A
             });
         },
     );
-    Ok(Assignment { labels: Buffer::on_host(labels), distances: Buffer::on_host(distances) })
+    Ok(Assignment { labels: Buffer::on_host(labels), distances: Buffer::on_host(distances), nlist: table.nlist() })
 }
 
 /// Labels of up to ROWS rows.

@@ -55,18 +55,19 @@ pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, su
     let name = "centroid_update";
     let buffers = [
         &gpu.params(&params),
-        rows.data.gpu(name)?,
-        nearest.labels.gpu(name)?,
-        nearest.distances.gpu(name)?,
-        work.gpu(name)?,
-        sums.sums.data.gpu(name)?,
-        sums.counts.gpu(name)?,
-        sums.costs.gpu(name)?,
+        rows.data.gpu(gpu, name)?,
+        nearest.labels.gpu(gpu, name)?,
+        nearest.distances.gpu(gpu, name)?,
+        work.gpu(gpu, name)?,
+        sums.sums.data.gpu(gpu, name)?,
+        sums.counts.gpu(gpu, name)?,
+        sums.costs.gpu(gpu, name)?,
     ];
-    let bindings = stage.0.bind(gpu, &buffers);
-    let work = work.gpu(name)?;
+    let bindings = stage.0.bind(gpu, &buffers)?;
+    let work = work.gpu(gpu, name)?;
     gpu.run(name, |encoder| {
         encoder.clear_buffer(work, 0, None);
         stage.encode(&mut begin_pass(encoder, name), &bindings, &params);
     })
+    .map(drop)
 }

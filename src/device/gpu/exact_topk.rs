@@ -57,8 +57,8 @@ pub(crate) fn exact_topk(
             last += 1;
         }
         let picked = launch(gpu, queries, rows, ranges, first..last, metric, k)?;
-        top.rows.extend(gpu.download::<u32>(picked.1.gpu("exact_topk")?, picked.1.len())?);
-        top.distances.extend(gpu.download::<f32>(picked.0.gpu("exact_topk")?, picked.0.len())?);
+        top.rows.extend(gpu.download::<u32>(picked.1.gpu(gpu, "exact_topk")?, picked.1.len())?);
+        top.distances.extend(gpu.download::<f32>(picked.0.gpu(gpu, "exact_topk")?, picked.0.len())?);
         first = last;
     }
     if metric == Metric::InnerProduct {
@@ -102,14 +102,14 @@ fn launch(
             let (task_list, entry_list) = (gpu.upload(&tasks)?, gpu.upload(&entries)?);
             let buffers = [
                 &gpu.params(&params),
-                queries.data.gpu(name)?,
-                part.data.gpu(name)?,
-                task_list.gpu(name)?,
-                entry_list.gpu(name)?,
-                keys.gpu(name)?,
-                candidates.gpu(name)?,
+                queries.data.gpu(gpu, name)?,
+                part.data.gpu(gpu, name)?,
+                task_list.gpu(gpu, name)?,
+                entry_list.gpu(gpu, name)?,
+                keys.gpu(gpu, name)?,
+                candidates.gpu(gpu, name)?,
             ];
-            launches.push((stage.0.bind(gpu, &buffers), tasks.len()));
+            launches.push((stage.0.bind(gpu, &buffers)?, tasks.len()));
         }
         part_start += part.rows as u32;
     }
@@ -150,7 +150,7 @@ fn plan(groups: &[Group], part: Range<u32>, starts: &[u32], first_query: usize) 
     (tasks, entries)
 }
 
-/// One selection a query; where a query has many candidates, slices of them first and then the slices' best.
+/// One selection a query; where one has many candidates, slices of them first and then the slices' best.
 fn select_all(
     gpu: &Gpu,
     select: &SelectTopk,
@@ -160,21 +160,21 @@ fn select_all(
     k: usize,
 ) -> Result<Vec<Selection>> {
     let name = "select_topk";
-    let longest = starts.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
-    let slices = longest.div_ceil(SLICE).max(1);
-    let mut segments = Vec::new();
-    for w in starts.windows(2) {
-        for slice in 0..slices {
-            let start = (w[0] + slice * SLICE).min(w[1]);
-            segments.push((start, (w[1] - start).min(SLICE)));
+    let (mut slices, mut merged) = (Vec::new(), Vec::new());
+    for query in starts.windows(2) {
+        let first = slices.len();
+        for start in (query[0]..query[1]).step_by(SLICE as usize) {
+            slices.push((start, SLICE.min(query[1] - start)));
         }
+        if slices.len() == first {
+            slices.push((query[0], 0));
+        }
+        merged.push(((first * k) as u32, ((slices.len() - first) * k) as u32));
     }
-    let first = select.prepare(gpu, keys.gpu(name)?, candidates.gpu(name)?, &segments, k)?;
-    if slices == 1 {
+    let first = select.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, &slices, k)?;
+    if slices.len() == merged.len() {
         return Ok(vec![first]);
     }
-    let width = slices * k as u32;
-    let merged: Vec<_> = (0..starts.len() as u32 - 1).map(|query| (query * width, width)).collect();
-    let second = select.prepare(gpu, first.keys.gpu(name)?, first.candidates.gpu(name)?, &merged, k)?;
+    let second = select.prepare(gpu, first.keys.gpu(gpu, name)?, first.candidates.gpu(gpu, name)?, &merged, k)?;
     Ok(vec![first, second])
 }

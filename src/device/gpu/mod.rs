@@ -22,7 +22,7 @@ pub(super) use centroid_update::BLOCK;
 pub use kernel::{GpuKernel, kernels};
 pub(super) use nearest_centroid::TILE;
 
-use super::buffer::{Buffer, Matrix};
+use super::buffer::{Buffer, GpuId, Matrix};
 use crate::error::{Error, Result};
 
 /// Submissions that may wait on the GPU while the host prepares the next.
@@ -46,6 +46,7 @@ pub(crate) fn stride_of(dim: usize) -> usize {
 /// A wgpu device with the kernels compiled for it.
 #[derive(Debug)]
 pub(crate) struct Gpu {
+    id: GpuId,
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
@@ -90,16 +91,23 @@ impl Gpu {
     pub fn new(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let limits = device.limits();
         check_limits(&limits)?;
-        let lost = Arc::new(OnceLock::new());
-        let report = lost.clone();
-        device.set_device_lost_callback(move |reason, message| {
+        let (stages, in_flight, lost) = Default::default();
+        Ok(Self { id: GpuId::new(), device, queue, limits, stages, in_flight, lost })
+    }
+
+    /// Has the device report here. For a device of our own only: a host keeps its handlers.
+    pub fn watch(&self) {
+        let report = self.lost.clone();
+        self.device.set_device_lost_callback(move |reason, message| {
             let _ = report.set(format!("{reason:?}: {message}"));
         });
         // Errors are caught by the scopes of `guarded`; what comes later than those shows as a lost device or a failed
         // readback. Without a handler wgpu would panic.
-        device.on_uncaptured_error(Arc::new(|_| {}));
-        let in_flight = Mutex::default();
-        Ok(Self { device, queue, limits, stages: Stages::default(), in_flight, lost })
+        self.device.on_uncaptured_error(Arc::new(|_| {}));
+    }
+
+    pub fn id(&self) -> GpuId {
+        self.id
     }
 
     /// Bytes of the largest buffer that a kernel can bind.
@@ -117,7 +125,7 @@ impl Gpu {
 
     /// Copies values into a new buffer; an empty slice makes a buffer of one zero, since nothing smaller can be bound.
     pub fn upload<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
-        Ok(Buffer::on_gpu(self.upload_bytes(bytemuck::cast_slice(values))?, values.len()))
+        Ok(Buffer::on_gpu(self.upload_bytes(bytemuck::cast_slice(values))?, self.id, values.len()))
     }
 
     /// Copies a matrix, its rows padded to whole vec4s.
@@ -157,7 +165,7 @@ impl Gpu {
                 mapped_at_creation: false,
             })
         })?;
-        Ok(Buffer::on_gpu(buffer, len))
+        Ok(Buffer::on_gpu(buffer, self.id, len))
     }
 
     /// A uniform buffer with a kernel's parameters.
@@ -171,7 +179,11 @@ impl Gpu {
 
     /// Records through `record` and submits. Waits until no more than [`IN_FLIGHT`] submissions are pending, so that
     /// a host that reads faster than the GPU computes does not fill the memory with batches.
-    pub fn run(&self, label: &'static str, record: impl FnOnce(&mut wgpu::CommandEncoder)) -> Result<()> {
+    pub fn run(
+        &self,
+        label: &'static str,
+        record: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex> {
         self.check_lost()?;
         let index = self.guarded(label, || {
             let mut encoder =
@@ -180,18 +192,19 @@ impl Gpu {
             self.queue.submit([encoder.finish()])
         })?;
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        in_flight.push_back(index);
+        in_flight.push_back(index.clone());
         let oldest = if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None };
         drop(in_flight);
-        oldest.map_or(Ok(()), |index| self.wait(Some(index)))
+        oldest.map_or(Ok(()), |oldest| self.wait(oldest))?;
+        Ok(index)
     }
 
     /// Records one compute pass and submits it.
     pub fn run_pass(&self, label: &'static str, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<()> {
-        self.run(label, |encoder| record(&mut begin_pass(encoder, label)))
+        self.run(label, |encoder| record(&mut begin_pass(encoder, label))).map(drop)
     }
 
-    /// Reads `len` values back: waits for all that was submitted before.
+    /// Reads `len` values back: waits for what was submitted before.
     pub fn download<T: Pod>(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<T>> {
         if len == 0 {
             return Ok(Vec::new());
@@ -205,12 +218,13 @@ impl Gpu {
                 mapped_at_creation: false,
             })
         })?;
-        self.run("download", |encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, staging.size()))?;
+        let copied =
+            self.run("download", |encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, staging.size()))?;
         let (sender, receiver) = mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
             let _ = sender.send(mapped);
         });
-        self.wait(None)?;
+        self.wait(copied)?;
         let unmapped = |message: String| Error::Validation { label: "download".into(), message };
         // Where several threads wait, any of them may be the one that runs this callback, a little later than we ask.
         match receiver.recv() {
@@ -225,8 +239,8 @@ impl Gpu {
         Ok(values)
     }
 
-    fn wait(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index, timeout: None });
+    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
         self.check_lost()?;
         waited.map(drop).map_err(|error| Error::DeviceLost { reason: error.to_string() })
     }

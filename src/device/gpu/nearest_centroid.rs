@@ -45,16 +45,16 @@ pub(crate) fn nearest_centroid(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) 
     let name = "nearest_centroid";
     let buffers = [
         &params,
-        rows.data.gpu(name)?,
-        table.shifted.data.gpu(name)?,
-        table.bias.gpu(name)?,
-        table.centroids.data.gpu(name)?,
-        labels.gpu(name)?,
-        distances.gpu(name)?,
+        rows.data.gpu(gpu, name)?,
+        table.shifted.data.gpu(gpu, name)?,
+        table.bias.gpu(gpu, name)?,
+        table.centroids.data.gpu(gpu, name)?,
+        labels.gpu(gpu, name)?,
+        distances.gpu(gpu, name)?,
     ];
     if rows.rows > 0 {
-        let bindings = stage.0.bind(gpu, &buffers);
+        let bindings = stage.0.bind(gpu, &buffers)?;
         gpu.run_pass(name, |pass| stage.encode(pass, &bindings, rows.rows))?;
     }
-    Ok(Assignment { labels, distances })
+    Ok(Assignment { labels, distances, nlist: table.nlist() })
 }

@@ -5,6 +5,7 @@ use super::kernel::{NEAREST_PROBES, Pipelines, wgsl_struct};
 use super::nearest_centroid::TILE;
 use super::select_topk::SelectTopk;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::{MAX_K, cpu};
 use crate::error::Result;
 
 wgsl_struct!(Params { rows, nlist, stride, unused });
@@ -34,15 +35,22 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
     let params = gpu.params(&params);
     let buffers = [
         &params,
-        rows.data.gpu(name)?,
-        table.shifted.data.gpu(name)?,
-        table.bias.gpu(name)?,
-        keys.gpu(name)?,
-        candidates.gpu(name)?,
+        rows.data.gpu(gpu, name)?,
+        table.shifted.data.gpu(gpu, name)?,
+        table.bias.gpu(gpu, name)?,
+        keys.gpu(gpu, name)?,
+        candidates.gpu(gpu, name)?,
     ];
-    let bindings = stage.0.bind(gpu, &buffers);
+    let bindings = stage.0.bind(gpu, &buffers)?;
     let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
-    let picked = select.prepare(gpu, keys.gpu(name)?, candidates.gpu(name)?, &segments, nprobe)?;
+    if nprobe > MAX_K {
+        // More than a workgroup can sort: rare enough for the host.
+        gpu.run_pass(name, |pass| stage.encode(pass, &bindings, rows.rows, nlist))?;
+        let keys = gpu.download(keys.gpu(gpu, name)?, keys.len())?;
+        let candidates = gpu.download(candidates.gpu(gpu, name)?, candidates.len())?;
+        return gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1);
+    }
+    let picked = select.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, &segments, nprobe)?;
     if rows.rows > 0 {
         gpu.run_pass(name, |pass| {
             stage.encode(pass, &bindings, rows.rows, nlist);

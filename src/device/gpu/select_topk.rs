@@ -39,9 +39,15 @@ impl SelectTopk {
         let top_keys = gpu.zeros(segments.len() * k)?;
         let top_candidates = gpu.zeros(segments.len() * k)?;
         let name = "select_topk";
-        let buffers =
-            [&gpu.params(&params), flat.gpu(name)?, keys, candidates, top_keys.gpu(name)?, top_candidates.gpu(name)?];
-        let bindings = self.0.bind(gpu, &buffers);
+        let buffers = [
+            &gpu.params(&params),
+            flat.gpu(gpu, name)?,
+            keys,
+            candidates,
+            top_keys.gpu(gpu, name)?,
+            top_candidates.gpu(gpu, name)?,
+        ];
+        let bindings = self.0.bind(gpu, &buffers)?;
         Ok(Selection { bindings, segments: segments.len(), keys: top_keys, candidates: top_candidates })
     }
 
@@ -60,12 +66,12 @@ pub(crate) fn select_topk(
     let stage = SelectTopk::get(gpu)?;
     let name = "select_topk";
     let (keys, candidates) = (gpu.upload(keys)?, gpu.upload(candidates)?);
-    let picked = stage.prepare(gpu, keys.gpu(name)?, candidates.gpu(name)?, segments, k)?;
+    let picked = stage.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, segments, k)?;
     if !segments.is_empty() {
         gpu.run_pass(name, |pass| stage.encode(pass, &picked))?;
     }
     Ok((
-        gpu.download(picked.keys.gpu(name)?, picked.keys.len())?,
-        gpu.download(picked.candidates.gpu(name)?, picked.candidates.len())?,
+        gpu.download(picked.keys.gpu(gpu, name)?, picked.keys.len())?,
+        gpu.download(picked.candidates.gpu(gpu, name)?, picked.candidates.len())?,
     ))
 }

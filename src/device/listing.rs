@@ -154,15 +154,8 @@ struct Found {
     info: DeviceInfo,
 }
 
-/// Where GPUs are looked for first; OpenGL comes last.
+/// Where GPUs are looked for first: looking for OpenGL loads the window system's libraries, too.
 const PRIMARY: wgpu::Backends = wgpu::Backends::PRIMARY;
-
-/// All backends. OpenGL is found through window system libraries, which print errors of their own where there is no
-/// window system: there it is not looked for.
-fn every_backend() -> wgpu::Backends {
-    let headless = cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none();
-    if headless { PRIMARY } else { wgpu::Backends::all() }
-}
 
 /// The GPUs of some backends, in the order in which `gpu:N` counts them: OpenGL last, by type, else as the system lists
 /// them.
@@ -239,7 +232,7 @@ pub struct Choice {
 
 /// All devices here, the CPU engine last, and the one that `auto` takes.
 pub fn list() -> (Vec<DeviceInfo>, Choice) {
-    let gpus = gpus(every_backend());
+    let gpus = gpus(wgpu::Backends::all());
     let (_, choice) = best_of(&gpus);
     let mut infos: Vec<_> = gpus.into_iter().map(|gpu| gpu.info).collect();
     infos.push(DeviceInfo::cpu());
@@ -275,7 +268,7 @@ fn best_of(gpus: &[Found]) -> (Device, Choice) {
 
 pub(super) fn gpu(selector: &str) -> Result<Device> {
     let mut infos = Vec::new();
-    for backends in [PRIMARY, every_backend()] {
+    for backends in [PRIMARY, wgpu::Backends::all()] {
         let gpus = gpus(backends);
         infos = gpus.iter().map(|gpu| gpu.info.clone()).collect();
         if let Some(number) = find(&infos, selector) {

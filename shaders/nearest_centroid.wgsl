@@ -4,17 +4,6 @@
 // A score is x · (c − μ) + bias with bias = −(½‖c − μ‖² + μ · (c − μ)) for L2, where μ is the centroids' mean: it
 // orders centroids as −½‖x − c‖² does, and the shift keeps the products small. For inner product μ and bias are 0.
 
-struct Params {
-  rows: u32,
-  nlist: u32,
-  stride: u32, // vec4s a row
-  unused: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read> centroids: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(6) var<storage, read_write> distances: array<f32>;

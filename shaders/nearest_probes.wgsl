@@ -1,17 +1,6 @@
 // Keys of every centroid for each row, for select_topk to pick the nprobe nearest: the same scores as
 // nearest_centroid's, written out negated because the smallest key comes first.
 
-struct Params {
-  rows: u32,
-  nlist: u32,
-  stride: u32, // vec4s a row
-  unused: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> keys: array<f32>;
 @group(0) @binding(5) var<storage, read_write> candidates: array<u32>;
 

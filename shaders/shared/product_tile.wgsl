@@ -1,11 +1,22 @@
 // One 128 × 128 tile of rows · centroidsᵀ, 256 invocations, 8 × 8 products each.
 //
-// The kernel that includes this declares `rows` and `shifted`, both array<vec4<f32>> with `params.stride` vec4s a
-// row, and params.rows and params.nlist. Rows and centroids past the end count as zeros.
+// Rows and centroids past the end count as zeros. The kernel that includes this has bindings 4 and up to itself.
 //
 // Invocation (tx, ty) owns rows 4·ty.. and 64 + 4·ty.. against centroids 4·tx.. and 64 + 4·tx..; the quads lie 64
 // apart so that neighbouring invocations read neighbouring vec4s. Accumulators are mat4x4 because register arrays
 // indexed in a loop end up in memory on some drivers.
+
+struct Params {
+  rows: u32,
+  nlist: u32,
+  stride: u32, // vec4s a row
+  unused: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 const TILE: u32 = 128u;
 const TILE_QUADS: u32 = 32u; // TILE / 4

@@ -190,7 +190,7 @@ pub(super) use wgsl_struct;
 
 #[cfg(test)]
 pub(crate) mod layouts {
-    use super::super::{centroid_update, exact_topk, nearest_centroid, nearest_probes, select_topk};
+    use super::super::{centroid_update, exact_topk, nearest_centroid, select_topk};
     use super::*;
 
     /// Name, (field, offset) in order, size.
@@ -210,7 +210,7 @@ pub(crate) mod layouts {
     #[test]
     fn host_structs_match_the_shaders() {
         check(&NEAREST_CENTROID_L2, nearest_centroid::Params::layout());
-        check(&NEAREST_PROBES, nearest_probes::Params::layout());
+        check(&NEAREST_PROBES, nearest_centroid::Params::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&EXACT_TOPK_L2, exact_topk::Params::layout());
         check(&EXACT_TOPK_L2, exact_topk::Task::layout());

@@ -279,35 +279,18 @@ fn grid(workgroups: usize) -> [u32; 3] {
 
 fn check_limits(have: &wgpu::Limits) -> Result<()> {
     let need = required_limits();
-    let pairs: [(&'static str, u64, u64); 6] = [
-        (
-            "max_storage_buffers_per_shader_stage",
-            need.max_storage_buffers_per_shader_stage.into(),
-            have.max_storage_buffers_per_shader_stage.into(),
-        ),
-        (
-            "max_compute_workgroup_storage_size",
-            need.max_compute_workgroup_storage_size.into(),
-            have.max_compute_workgroup_storage_size.into(),
-        ),
-        (
-            "max_compute_invocations_per_workgroup",
-            need.max_compute_invocations_per_workgroup.into(),
-            have.max_compute_invocations_per_workgroup.into(),
-        ),
-        (
-            "max_compute_workgroup_size_x",
-            need.max_compute_workgroup_size_x.into(),
-            have.max_compute_workgroup_size_x.into(),
-        ),
-        (
-            "max_compute_workgroups_per_dimension",
-            need.max_compute_workgroups_per_dimension.into(),
-            have.max_compute_workgroups_per_dimension.into(),
-        ),
-        ("max_storage_buffer_binding_size", need.max_storage_buffer_binding_size, have.max_storage_buffer_binding_size),
+    macro_rules! limits {
+        ($($limit:ident),+ $(,)?) => { [$((stringify!($limit), u64::from(need.$limit), u64::from(have.$limit))),+] };
+    }
+    let limits = limits![
+        max_storage_buffers_per_shader_stage,
+        max_storage_buffer_binding_size,
+        max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x,
+        max_compute_workgroups_per_dimension,
     ];
-    match pairs.into_iter().find(|(_, need, have)| have < need) {
+    match limits.into_iter().find(|(_, need, have)| have < need) {
         Some((limit, need, have)) => Err(Error::LimitTooSmall { limit, need, have }),
         None => Ok(()),
     }

@@ -1,14 +1,12 @@
 //! Launches `shaders/nearest_probes.wgsl`: the nprobe nearest centroids of each row.
 
 use super::Gpu;
-use super::kernel::{NEAREST_PROBES, Pipelines, wgsl_struct};
-use super::nearest_centroid::TILE;
+use super::kernel::{NEAREST_PROBES, Pipelines};
+use super::nearest_centroid::{Params, TILE};
 use super::select_topk::SelectTopk;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
 use crate::error::Result;
-
-wgsl_struct!(Params { rows, nlist, stride, unused });
 
 #[derive(Debug)]
 pub(crate) struct NearestProbes(Pipelines<1>);

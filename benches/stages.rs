@@ -1,12 +1,12 @@
 //! Every stage at a voice's size, on one device: `cargo bench --bench stages`, with `BENCH_DEVICE` naming a device other
-//! than the CPU engine. Rates count the multiply-adds that the stage has to do, or for `centroid_update` the bytes of
-//! rows that it has to read.
+//! than the CPU engine. Rates count the multiply-adds or look-ups that the stage has to do, for `centroid_update` the
+//! bytes of rows that it has to read.
 
 use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use rvc_gpu_index::device::{Device, RowRanges};
+use rvc_gpu_index::device::{Device, RowRanges, ScanRequest, Visit};
 use rvc_gpu_index::factory::Metric;
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
@@ -71,6 +71,20 @@ fn exact_topk(bencher: Bencher, dim: usize) {
     bencher
         .counter(ItemsCount::new(16 * ROWS * dim))
         .bench_local(|| DEVICE.exact_topk(&queries, &rows, &ranges, Metric::L2, 8).unwrap());
+}
+
+#[divan::bench(args = [128, 384])]
+fn fast_scan(bencher: Bencher, m: usize) {
+    let bytes = |count, seed| values(count, seed).into_iter().map(|x| (x * 255.0 + 127.5) as u8).collect::<Vec<_>>();
+    let codes = DEVICE.code_set(&Arc::new(bytes(ROWS * m / 2, 1)), m).unwrap();
+    let mut request = ScanRequest::new(m);
+    for query in 0..16 {
+        let table = request.add_table(&bytes(m * 16, query)).unwrap();
+        request.add_query(&[Visit { slots: 0..ROWS as u32, table, bias: 0 }]).unwrap();
+    }
+    bencher
+        .counter(ItemsCount::new(16 * ROWS * m))
+        .bench_local(|| DEVICE.fast_scan(&codes, &request, Metric::L2, 64).unwrap());
 }
 
 #[divan::bench(args = [8, 1024])]

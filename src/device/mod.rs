@@ -5,6 +5,7 @@
 //! as a WGSL kernel in `shaders/`, a launcher in `gpu/` and a CPU twin in `cpu/` under one name.
 
 mod buffer;
+mod codes;
 mod cpu;
 mod gpu;
 mod listing;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
+pub use codes::{CodeSet, ScanRequest, ScanTopK, Visit};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use plan::BatchPlan;
@@ -136,6 +138,26 @@ impl Device {
             }
         };
         Ok(RowSet { parts, rows: count, dim })
+    }
+
+    /// Makes 4-bit codes of `m` sub-quantizers resident for [`Device::fast_scan`]. `blocks` are faiss's blocks of 32 rows,
+    /// 32 · ceil(m / 2) bytes each. The CPU engine shares the vector, a GPU gets a copy.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the device has no room; [`Error::Parameter`] for bytes that are no whole blocks.
+    pub fn code_set(&self, blocks: &Arc<Vec<u8>>, m: usize) -> Result<CodeSet> {
+        let pairs = m.div_ceil(2);
+        let block_bytes = pairs * codes::BLOCK_ROWS;
+        let slots = blocks.len() / block_bytes.max(1) * codes::BLOCK_ROWS;
+        if m == 0 || !blocks.len().is_multiple_of(block_bytes) || slots >= TopK::NONE as usize {
+            let remedy = format!("blocks for m = {m} have {block_bytes} bytes, and fewer than 2³² rows");
+            return Err(Error::parameter("codes", format!("{} bytes", blocks.len()), remedy));
+        }
+        let parts = match &self.engine {
+            Engine::Cpu => codes::CodeParts::Host(Buffer::on_host(blocks.clone())),
+            Engine::Gpu(gpu) => gpu::fast_scan::upload_codes(gpu, blocks, block_bytes)?,
+        };
+        Ok(CodeSet { parts, slots, pairs })
     }
 
     /// Reads an array back.
@@ -289,6 +311,24 @@ impl Device {
         match &self.engine {
             Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k),
             Engine::Gpu(gpu) => gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k),
+        }
+    }
+
+    /// The k best rows of each query by the sums of its u8 tables over their codes: smallest sum first for L2, largest
+    /// first for inner product, of equal sums the lowest slot first. Sums are whole numbers in 32 bits, the same on
+    /// every device, and never wrap.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the request is for other codes, or k is not 1 to [`MAX_K`].
+    pub fn fast_scan(&self, codes: &CodeSet, request: &ScanRequest, metric: Metric, k: usize) -> Result<ScanTopK> {
+        check_k(k)?;
+        if request.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
+            let found = format!("{} pairs up to slot {}", request.pairs, request.ranges.end());
+            return Err(Error::parameter("request", found, format!("{} and {} are there", codes.pairs, codes.slots)));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::fast_scan::fast_scan(codes, request, metric, k),
+            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, request, metric, k),
         }
     }
 

@@ -13,8 +13,17 @@ pub struct RowRanges {
 /// One row range and the queries that are compared with it.
 pub(crate) struct Group {
     pub rows: Range<u32>,
-    /// Of each query its number and the place of the range's first row among all its candidates.
-    pub queries: Vec<(u32, u32)>,
+    pub visits: Vec<GroupVisit>,
+}
+
+/// A query of a group.
+#[derive(Clone, Copy)]
+pub(crate) struct GroupVisit {
+    pub query: u32,
+    /// Where the range's first row stands among all candidates of the query.
+    pub place: u32,
+    /// Number of the range among the ranges of all queries.
+    pub number: usize,
 }
 
 impl RowRanges {
@@ -40,8 +49,11 @@ impl RowRanges {
 
     /// The ranges of one query.
     pub(crate) fn of(&self, query: usize) -> &[Range<u32>] {
-        let start = if query == 0 { 0 } else { self.ends[query - 1] };
-        &self.ranges[start..self.ends[query]]
+        &self.ranges[self.start_of(query)..self.ends[query]]
+    }
+
+    fn start_of(&self, query: usize) -> usize {
+        query.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
     /// Number of rows one query is compared with.
@@ -59,18 +71,16 @@ impl RowRanges {
         let mut visits = Vec::new();
         for query in queries {
             let mut place = 0;
-            for range in self.of(query) {
-                visits.push((range.start, range.end, query as u32, place));
+            for (range, number) in self.of(query).iter().zip(self.start_of(query)..) {
+                visits.push((range, GroupVisit { query: query as u32, place, number }));
                 place += range.end - range.start;
             }
         }
-        visits.sort_unstable();
+        // Stable: within a group the queries stay in order.
+        visits.sort_by_key(|(range, _)| (range.start, range.end));
         visits
-            .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
-            .map(|run| Group {
-                rows: run[0].0..run[0].1,
-                queries: run.iter().map(|&(_, _, query, place)| (query, place)).collect(),
-            })
+            .chunk_by(|a, b| a.0 == b.0)
+            .map(|run| Group { rows: run[0].0.clone(), visits: run.iter().map(|&(_, visit)| visit).collect() })
             .collect()
     }
 }

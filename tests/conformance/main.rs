@@ -6,6 +6,7 @@ mod centroid_update;
 #[path = "../common/devices.rs"]
 mod devices;
 mod exact_topk;
+mod fast_scan;
 mod nearest_centroid;
 mod nearest_probes;
 mod oracle;
@@ -22,11 +23,12 @@ type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
     ("exact_topk", exact_topk::cases),
+    ("fast_scan", fast_scan::cases),
     ("select_topk", select_topk::cases),
 ];
 

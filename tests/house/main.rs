@@ -25,7 +25,7 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 /// Where each stage stands: folder, extension, and the files there that are no stage.
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
-    ("src/device/gpu", "rs", &["mod", "kernel"]),
+    ("src/device/gpu", "rs", &["mod", "kernel", "candidates"]),
     ("src/device/cpu", "rs", &["mod", "distance", "product"]),
     ("tests/conformance", "rs", &["main", "oracle"]),
 ];

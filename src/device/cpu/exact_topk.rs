@@ -38,9 +38,9 @@ pub(crate) fn exact_topk(
                 for start in group.rows.clone().step_by(block) {
                     let end = group.rows.end.min(start.saturating_add(block as u32));
                     let block = &row_data[start as usize * dim..end as usize * dim];
-                    for &(query, _) in &group.queries {
-                        let x = &query_data[query as usize * dim..][..dim];
-                        let nearest = &mut nearest[query as usize - first];
+                    for visit in &group.visits {
+                        let x = &query_data[visit.query as usize * dim..][..dim];
+                        let nearest = &mut nearest[visit.query as usize - first];
                         arch.dispatch(|| scan(metric, x, block, start, nearest));
                     }
                 }

@@ -5,6 +5,7 @@ mod product;
 
 pub(super) mod centroid_update;
 pub(super) mod exact_topk;
+pub(super) mod fast_scan;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod select_topk;

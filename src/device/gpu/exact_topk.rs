@@ -2,21 +2,17 @@
 
 use std::ops::Range;
 
+use super::Gpu;
+use super::candidates::{Launch, Run, pieces, topk};
 use super::kernel::{EXACT_TOPK_IP, EXACT_TOPK_L2, Pipelines, wgsl_struct};
-use super::select_topk::{SelectTopk, Selection};
-use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, Matrix, RowSet, TopK};
-use crate::device::ranges::{Group, RowRanges};
+use crate::device::buffer::{Matrix, RowSet, TopK};
+use crate::device::ranges::RowRanges;
 use crate::error::Result;
 use crate::factory::Metric;
 
 /// Queries and rows a task, as in the shader.
 const TASK_QUERIES: usize = 16;
 const TASK_ROWS: u32 = 64;
-/// Distances written before they are selected from; bounds the working memory at 8 bytes each.
-const SCRATCH: usize = 1 << 24;
-/// Candidates one workgroup selects from; more are split and the parts' best selected once more.
-const SLICE: u32 = 1 << 15;
 
 wgsl_struct!(Params { stride, first_row, tasks, unused });
 wgsl_struct!(Task { first_entry, entries, first_row, rows });
@@ -33,10 +29,6 @@ impl ExactTopk {
         };
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["measure"]).map(Self))
     }
-
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, tasks: usize) {
-        self.0.dispatch(pass, 0, bindings, grid(tasks));
-    }
 }
 
 pub(crate) fn exact_topk(
@@ -47,58 +39,25 @@ pub(crate) fn exact_topk(
     metric: Metric,
     k: usize,
 ) -> Result<TopK> {
-    let mut top = TopK { rows: Vec::with_capacity(queries.rows * k), distances: Vec::with_capacity(queries.rows * k) };
-    let mut first = 0;
-    while first < queries.rows {
-        let mut last = first + 1;
-        let mut scratch = ranges.candidates(first);
-        while last < queries.rows && scratch + ranges.candidates(last) <= SCRATCH {
-            scratch += ranges.candidates(last);
-            last += 1;
-        }
-        let picked = launch(gpu, queries, rows, ranges, first..last, metric, k)?;
-        top.rows.extend(gpu.download::<u32>(picked.1.gpu(gpu, "exact_topk")?, picked.1.len())?);
-        top.distances.extend(gpu.download::<f32>(picked.0.gpu(gpu, "exact_topk")?, picked.0.len())?);
-        first = last;
-    }
+    let kernel = &ExactTopk::get(gpu, metric)?.0;
+    let launches = |run: &Run| launches(gpu, kernel, queries, rows, run);
+    let (mut distances, rows) = topk(gpu, "exact_topk", kernel, ranges, k, launches)?;
     if metric == Metric::InnerProduct {
-        top.distances.iter_mut().for_each(|key| *key = -*key);
+        distances.iter_mut().for_each(|key| *key = -*key);
     }
-    Ok(top)
+    Ok(TopK { rows, distances })
 }
 
-/// One submission: distances of a run of queries to all their candidates, then the k smallest of each.
-fn launch(
-    gpu: &Gpu,
-    queries: &Matrix,
-    rows: &RowSet,
-    ranges: &RowRanges,
-    run: Range<usize>,
-    metric: Metric,
-    k: usize,
-) -> Result<(Buffer<f32>, Buffer<u32>)> {
+/// A dispatch for each part of the rows that a run of queries is compared with.
+fn launches(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, run: &Run) -> Result<Vec<Launch>> {
     let name = "exact_topk";
-    let stage = ExactTopk::get(gpu, metric)?;
-    let select = SelectTopk::get(gpu)?;
-    let mut starts = vec![0u32];
-    for query in run.clone() {
-        starts.push(starts[starts.len() - 1] + ranges.candidates(query) as u32);
-    }
-    let scratch = starts[run.len()] as usize;
-    let (keys, candidates) = (gpu.zeros::<f32>(scratch)?, gpu.zeros::<u32>(scratch)?);
-
-    let groups = ranges.groups(run.clone());
-    let mut part_start = 0u32;
+    let mut first_row = 0u32;
     let mut launches = Vec::new();
     for part in &rows.parts {
-        let (tasks, entries) = plan(&groups, part_start..part_start + part.rows as u32, &starts, run.start);
+        let (tasks, entries) = plan(run, first_row..first_row + part.rows as u32);
         if !tasks.is_empty() {
-            let params = Params {
-                stride: queries.stride as u32 / 4,
-                first_row: part_start,
-                tasks: tasks.len() as u32,
-                unused: 0,
-            };
+            let stride = queries.stride as u32 / 4;
+            let params = Params { stride, first_row, tasks: tasks.len() as u32, unused: 0 };
             let (task_list, entry_list) = (gpu.upload(&tasks)?, gpu.upload(&entries)?);
             let buffers = [
                 &gpu.params(&params),
@@ -106,75 +65,31 @@ fn launch(
                 part.data.gpu(gpu, name)?,
                 task_list.gpu(gpu, name)?,
                 entry_list.gpu(gpu, name)?,
-                keys.gpu(gpu, name)?,
-                candidates.gpu(gpu, name)?,
+                run.keys.gpu(gpu, name)?,
+                run.candidates.gpu(gpu, name)?,
             ];
-            launches.push((stage.0.bind(gpu, &buffers)?, tasks.len()));
+            launches.push((kernel.bind(gpu, &buffers)?, tasks.len()));
         }
-        part_start += part.rows as u32;
+        first_row += part.rows as u32;
     }
-
-    let selections = select_all(gpu, select, &keys, &candidates, &starts, k)?;
-    gpu.run_pass(name, |pass| {
-        for (bindings, tasks) in &launches {
-            stage.encode(pass, bindings, *tasks);
-        }
-        for selection in &selections {
-            select.encode(pass, selection);
-        }
-    })?;
-    let last = selections.into_iter().next_back();
-    Ok(last.map_or((keys, candidates), |selection| (selection.keys, selection.candidates)))
+    Ok(launches)
 }
 
-/// Cuts the groups into tasks over the rows of one part.
-fn plan(groups: &[Group], part: Range<u32>, starts: &[u32], first_query: usize) -> (Vec<Task>, Vec<Entry>) {
+/// Cuts a run into tasks over the rows of one part.
+fn plan(run: &Run, part: Range<u32>) -> (Vec<Task>, Vec<Entry>) {
     let (mut tasks, mut entries) = (Vec::new(), Vec::new());
-    for group in groups {
-        let (from, to) = (group.rows.start.max(part.start), group.rows.end.min(part.end));
-        for row in (from..to.max(from)).step_by(TASK_ROWS as usize) {
-            for some in group.queries.chunks(TASK_QUERIES) {
-                tasks.push(Task {
-                    first_entry: entries.len() as u32,
-                    entries: some.len() as u32,
-                    first_row: row - part.start,
-                    rows: TASK_ROWS.min(to - row),
-                });
-                entries.extend(some.iter().map(|&(query, place)| Entry {
-                    query,
-                    output: starts[query as usize - first_query] + place + (row - group.rows.start),
-                }));
-            }
+    for group in &run.groups {
+        for (rows, visits) in pieces(group, part.clone(), TASK_ROWS, TASK_QUERIES) {
+            tasks.push(Task {
+                first_entry: entries.len() as u32,
+                entries: visits.len() as u32,
+                first_row: rows.start - part.start,
+                rows: rows.len() as u32,
+            });
+            entries.extend(
+                visits.iter().map(|visit| Entry { query: visit.query, output: run.output(visit, group, rows.start) }),
+            );
         }
     }
     (tasks, entries)
-}
-
-/// One selection a query; where one has many candidates, slices of them first and then the slices' best.
-fn select_all(
-    gpu: &Gpu,
-    select: &SelectTopk,
-    keys: &Buffer<f32>,
-    candidates: &Buffer<u32>,
-    starts: &[u32],
-    k: usize,
-) -> Result<Vec<Selection>> {
-    let name = "select_topk";
-    let (mut slices, mut merged) = (Vec::new(), Vec::new());
-    for query in starts.windows(2) {
-        let first = slices.len();
-        for start in (query[0]..query[1]).step_by(SLICE as usize) {
-            slices.push((start, SLICE.min(query[1] - start)));
-        }
-        if slices.len() == first {
-            slices.push((query[0], 0));
-        }
-        merged.push(((first * k) as u32, ((slices.len() - first) * k) as u32));
-    }
-    let first = select.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, &slices, k)?;
-    if slices.len() == merged.len() {
-        return Ok(vec![first]);
-    }
-    let second = select.prepare(gpu, first.keys.gpu(gpu, name)?, first.candidates.gpu(gpu, name)?, &merged, k)?;
-    Ok(vec![first, second])
 }

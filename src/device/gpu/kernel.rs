@@ -64,6 +64,12 @@ pub(super) static EXACT_TOPK_L2: GpuKernel = GpuKernel {
 };
 pub(super) static EXACT_TOPK_IP: GpuKernel =
     GpuKernel { name: "exact_topk_ip", source: wgsl!("exact_topk", "shared/metric_ip"), ..EXACT_TOPK_L2 };
+pub(super) static FAST_SCAN: GpuKernel = GpuKernel {
+    name: "fast_scan",
+    source: wgsl!("fast_scan"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
+    constants: &[],
+};
 pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     name: "select_topk",
     source: wgsl!("select_topk"),
@@ -72,7 +78,7 @@ pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
 };
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 7] {
+pub fn kernels() -> [&'static GpuKernel; 8] {
     [
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
@@ -80,6 +86,7 @@ pub fn kernels() -> [&'static GpuKernel; 7] {
         &CENTROID_UPDATE,
         &EXACT_TOPK_L2,
         &EXACT_TOPK_IP,
+        &FAST_SCAN,
         &SELECT_TOPK,
     ]
 }
@@ -190,7 +197,7 @@ pub(super) use wgsl_struct;
 
 #[cfg(test)]
 pub(crate) mod layouts {
-    use super::super::{centroid_update, exact_topk, nearest_centroid, select_topk};
+    use super::super::{centroid_update, exact_topk, fast_scan, nearest_centroid, select_topk};
     use super::*;
 
     /// Name, (field, offset) in order, size.
@@ -215,6 +222,9 @@ pub(crate) mod layouts {
         check(&EXACT_TOPK_L2, exact_topk::Params::layout());
         check(&EXACT_TOPK_L2, exact_topk::Task::layout());
         check(&EXACT_TOPK_L2, exact_topk::Entry::layout());
+        check(&FAST_SCAN, fast_scan::Params::layout());
+        check(&FAST_SCAN, fast_scan::Task::layout());
+        check(&FAST_SCAN, fast_scan::Visit::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
     }
 }

@@ -3,10 +3,12 @@
 //! Launchers record into an encoder and submit through [`Gpu::run`]; nothing waits for the GPU but [`Gpu::download`]
 //! and the brake in [`Gpu::run`] that keeps at most two submissions in flight.
 
+mod candidates;
 mod kernel;
 
 pub(super) mod centroid_update;
 pub(super) mod exact_topk;
+pub(super) mod fast_scan;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod select_topk;
@@ -64,6 +66,7 @@ struct Stages {
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
     exact_topk_l2: Lazy<exact_topk::ExactTopk>,
     exact_topk_ip: Lazy<exact_topk::ExactTopk>,
+    fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
 }
 

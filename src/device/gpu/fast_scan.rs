@@ -1,0 +1,111 @@
+//! Launches `shaders/fast_scan.wgsl` and `select_topk`: the best rows of each query by the sums of its u8 tables.
+
+use std::ops::Range;
+
+use super::Gpu;
+use super::candidates::{Launch, Run, pieces, topk};
+use super::kernel::{FAST_SCAN, Pipelines, wgsl_struct};
+use crate::device::buffer::Buffer;
+use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
+use crate::error::{Error, Result};
+use crate::factory::Metric;
+
+/// Queries and rows a task, as in the shader.
+const TASK_QUERIES: usize = 4;
+const TASK_ROWS: u32 = 64 * BLOCK_ROWS as u32;
+
+wgsl_struct!(Params { pairs, first_row, tasks, descending });
+wgsl_struct!(Task { first_visit, visits, first_block, rows });
+wgsl_struct!(Visit { table, bias, output });
+
+#[derive(Debug)]
+pub(crate) struct FastScan(Pipelines<1>);
+
+impl FastScan {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        gpu.stages.fast_scan.get_or_make(|| Pipelines::new(gpu, &FAST_SCAN, ["scan"]).map(Self))
+    }
+}
+
+/// Copies blocks to the device, spread over several buffers where one is too small.
+pub(crate) fn upload_codes(gpu: &Gpu, blocks: &[u8], block_bytes: usize) -> Result<CodeParts> {
+    let part_blocks = (gpu.max_binding() as usize / block_bytes).max(1);
+    let upload = |part: &[u8]| -> Result<_> {
+        // Blocks are whole words on a little-endian host and anywhere else.
+        let words: Vec<u32> = part.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
+        Ok((gpu.upload(&words)?, part.len() / block_bytes))
+    };
+    Ok(CodeParts::Gpu(blocks.chunks(part_blocks * block_bytes).map(upload).collect::<Result<_>>()?))
+}
+
+pub(crate) fn fast_scan(
+    gpu: &Gpu,
+    codes: &CodeSet,
+    request: &ScanRequest,
+    metric: Metric,
+    k: usize,
+) -> Result<ScanTopK> {
+    let CodeParts::Gpu(parts) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
+    let kernel = &FastScan::get(gpu)?.0;
+    let words: Vec<u32> = request.tables.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
+    let tables = gpu.upload(&words)?;
+    let launches = |run: &Run| launches(gpu, kernel, parts, &tables, request, metric, run);
+    let (keys, slots) = topk(gpu, "fast_scan", kernel, &request.ranges, k, launches)?;
+    Ok(ScanTopK::from_keys(slots, &keys))
+}
+
+/// A dispatch for each part of the codes that a run of queries visits.
+fn launches(
+    gpu: &Gpu,
+    kernel: &Pipelines<1>,
+    parts: &[(Buffer<u32>, usize)],
+    tables: &Buffer<u32>,
+    request: &ScanRequest,
+    metric: Metric,
+    run: &Run,
+) -> Result<Vec<Launch>> {
+    let name = "fast_scan";
+    let mut first_row = 0u32;
+    let mut launches = Vec::new();
+    for (codes, blocks) in parts {
+        let end = first_row + (blocks * BLOCK_ROWS) as u32;
+        let (tasks, visits) = plan(run, request, first_row..end);
+        if !tasks.is_empty() {
+            let descending = u32::from(metric == Metric::InnerProduct);
+            let params = Params { pairs: request.pairs as u32, first_row, tasks: tasks.len() as u32, descending };
+            let (task_list, visit_list) = (gpu.upload(&tasks)?, gpu.upload(&visits)?);
+            let buffers = [
+                &gpu.params(&params),
+                codes.gpu(gpu, name)?,
+                tables.gpu(gpu, name)?,
+                task_list.gpu(gpu, name)?,
+                visit_list.gpu(gpu, name)?,
+                run.keys.gpu(gpu, name)?,
+                run.candidates.gpu(gpu, name)?,
+            ];
+            launches.push((kernel.bind(gpu, &buffers)?, tasks.len()));
+        }
+        first_row = end;
+    }
+    Ok(launches)
+}
+
+/// Cuts a run into tasks over the blocks of one part.
+fn plan(run: &Run, request: &ScanRequest, part: Range<u32>) -> (Vec<Task>, Vec<Visit>) {
+    let (mut tasks, mut visits) = (Vec::new(), Vec::new());
+    for group in &run.groups {
+        for (rows, some) in pieces(group, part.clone(), TASK_ROWS, TASK_QUERIES) {
+            tasks.push(Task {
+                first_visit: visits.len() as u32,
+                visits: some.len() as u32,
+                first_block: (rows.start - part.start) / BLOCK_ROWS as u32,
+                rows: rows.len() as u32,
+            });
+            visits.extend(some.iter().map(|visit| {
+                let (table, bias) = request.visits[visit.number];
+                Visit { table, bias: bias.into(), output: run.output(visit, group, rows.start) }
+            }));
+        }
+    }
+    (tasks, visits)
+}

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::places::{NewPlaces, grown_sizes, starts_of};
 use crate::error::{Error, Result};
 
 /// nlist lists over rows of one width, one behind the other in one array: a device takes them over as they are.
@@ -36,7 +37,7 @@ impl InvertedLists {
     /// # Errors
     /// [`Error::Parameter`] where the numbers of ids or rows disagree with the sizes.
     pub fn from_parts(dim: usize, sizes: &[usize], ids: Vec<i64>, rows: Vec<f32>) -> Result<Self> {
-        let starts = starts_of(sizes);
+        let starts = starts_of(sizes.iter().copied());
         if starts[sizes.len()] != ids.len() || ids.len().checked_mul(dim) != Some(rows.len()) {
             let found = format!("{} ids and {} floats for {} places", ids.len(), rows.len(), starts[sizes.len()]);
             return Err(Error::parameter("lists", found, "pass one id and one row for each place"));
@@ -89,10 +90,10 @@ impl InvertedLists {
     /// rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at their final
     /// size, so that a large index never needs memory twice.
     pub(crate) fn grow<'a>(&'a mut self, labels: &'a [u32]) -> Grown<'a> {
-        let mut sizes: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
-        let mut next = sizes.clone();
-        labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        let old = std::mem::replace(self, Self::with_sizes(self.dim, &sizes));
+        let sizes: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
+        let grown = Self::with_sizes(self.dim, &grown_sizes(&sizes, labels));
+        let old = std::mem::replace(self, grown);
+        let mut next = sizes;
         for (list, next) in next.iter_mut().enumerate() {
             let (from, to) = (old.places(list), self.starts[list]);
             self.ids[to..to + from.len()].copy_from_slice(&old.ids[from.clone()]);
@@ -102,34 +103,20 @@ impl InvertedLists {
             }
             *next += to;
         }
-        Grown { first_id: old.ntotal() as i64, put: 0, next, labels, lists: self }
+        Grown { places: NewPlaces::new(labels, next, old.ntotal() as i64), lists: self }
     }
 
     fn with_sizes(dim: usize, sizes: &[usize]) -> Self {
-        let starts = starts_of(sizes);
+        let starts = starts_of(sizes.iter().copied());
         let ntotal = starts[sizes.len()];
         Self { dim, starts, ids: vec![0; ntotal], rows: Arc::new(vec![0.0; ntotal * dim]) }
     }
 }
 
-/// Where each list starts, and where the last one ends.
-fn starts_of(sizes: &[usize]) -> Vec<usize> {
-    let mut starts = vec![0];
-    starts.extend(sizes.iter().scan(0, |end, &size| {
-        *end += size;
-        Some(*end)
-    }));
-    starts
-}
-
 /// Lists with places that still wait for their rows.
 pub(crate) struct Grown<'a> {
     lists: &'a mut InvertedLists,
-    labels: &'a [u32],
-    /// The next free place of each list.
-    next: Vec<usize>,
-    first_id: i64,
-    put: usize,
+    places: NewPlaces<'a>,
 }
 
 impl Grown<'_> {
@@ -137,12 +124,9 @@ impl Grown<'_> {
     pub fn put(&mut self, rows: &[f32]) {
         let dim = self.lists.dim;
         let kept = Arc::<Vec<f32>>::make_mut(&mut self.lists.rows);
-        for (row, &label) in rows.chunks_exact(dim).zip(&self.labels[self.put..]) {
-            let place = &mut self.next[label as usize];
-            kept[*place * dim..][..dim].copy_from_slice(row);
-            self.lists.ids[*place] = self.first_id + self.put as i64;
-            *place += 1;
-            self.put += 1;
+        for (row, (place, id)) in rows.chunks_exact(dim).zip(&mut self.places) {
+            kept[place * dim..][..dim].copy_from_slice(row);
+            self.lists.ids[place] = id;
         }
     }
 }

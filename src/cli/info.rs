@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rvc_gpu_index::factory::Metric;
-use rvc_gpu_index::index::{IndexKind, ListSpread};
+use rvc_gpu_index::index::ListSpread;
 use rvc_gpu_index::{Result, faiss};
 use serde::Serialize;
 
@@ -36,10 +36,6 @@ pub struct InfoReport {
 
 pub fn run(args: &InfoArgs) -> Result<InfoReport> {
     let index = faiss::read_index(&args.index)?;
-    let ivf = match index.kind() {
-        IndexKind::Flat { .. } => None,
-        IndexKind::IvfFlat(ivf) => Some(ivf),
-    };
     Ok(InfoReport {
         file: WrittenFile::at(&args.index)?,
         kind: index.spec().to_string(),
@@ -47,9 +43,9 @@ pub fn run(args: &InfoArgs) -> Result<InfoReport> {
         ntotal: index.ntotal(),
         metric: index.metric(),
         trained: index.is_trained(),
-        nlist: ivf.map(|ivf| ivf.lists().nlist()),
-        nprobe: ivf.map(|ivf| ivf.nprobe()),
-        list_sizes: ivf.map(|ivf| ivf.lists().spread()),
+        nlist: index.nlist(),
+        nprobe: index.nprobe(),
+        list_sizes: index.spread(),
     })
 }
 

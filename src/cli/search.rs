@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use rvc_gpu_index::device::{Device, MAX_K};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
-use rvc_gpu_index::index::{Index, IndexKind, Neighbors, Searcher};
+use rvc_gpu_index::index::{Index, Neighbors, Searcher};
 use rvc_gpu_index::{Error, Result, check_free, faiss};
 use serde::Serialize;
 
@@ -140,12 +140,10 @@ fn check(args: &SearchArgs, index: &Index, queries: &NpyFiles) -> Result<Option<
     if !index.is_trained() {
         return Err(input(&args.index, "is not trained, so it has no rows".into(), "search an index that has rows"));
     }
-    match (index.kind(), args.nprobe) {
-        (IndexKind::Flat { .. }, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
-        (IndexKind::Flat { .. }, None) => Ok(None),
-        (IndexKind::IvfFlat(ivf), asked) => {
-            Ok(Some(asked.map_or(ivf.nprobe(), NonZeroUsize::get).min(ivf.lists().nlist())))
-        }
+    match (index.nlist().zip(index.nprobe()), args.nprobe) {
+        (None, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
+        (None, None) => Ok(None),
+        (Some((nlist, nprobe)), asked) => Ok(Some(asked.map_or(nprobe, NonZeroUsize::get).min(nlist))),
     }
 }
 

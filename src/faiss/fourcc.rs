@@ -10,9 +10,13 @@ impl FourCc {
     pub(super) const FLAT_L2: Self = Self(*b"IxF2");
     pub(super) const FLAT_IP: Self = Self(*b"IxFI");
     pub(super) const IVF_FLAT: Self = Self(*b"IwFl");
+    pub(super) const PQ_FAST_SCAN: Self = Self(*b"IPfs");
+    pub(super) const IVF_PQ_FAST_SCAN: Self = Self(*b"IwPf");
+    pub(super) const REFINE: Self = Self(*b"IxRF");
     pub(super) const PRE_TRANSFORM: Self = Self(*b"IxPT");
     pub(super) const NORMALIZATION: Self = Self(*b"VNrm");
     pub(super) const ARRAY_LISTS: Self = Self(*b"ilar");
+    pub(super) const BLOCK_LISTS: Self = Self(*b"ilbl");
     pub(super) const FULL_SIZES: Self = Self(*b"full");
     pub(super) const SPARSE_SIZES: Self = Self(*b"sprs");
 

@@ -1,17 +1,22 @@
 //! faiss index files, in and out.
 //!
 //! A faiss file is one object after another, each opened by four characters that name its type. This module reads and
-//! writes `Flat` and `IVFn,Flat`, alone or behind `L2norm,`, byte for byte as faiss does. Files come from anywhere, so
-//! nothing in them is believed before it was checked: every count against the bytes that are left, every number that
-//! the layout repeats against its first mention.
+//! writes `Flat` and `PQMx4fs`, alone or with `IVFn,`, `L2norm,` and `,RFlat`, byte for byte as faiss does. Files come
+//! from anywhere, so nothing in them is believed before it was checked: every count against the bytes that are left,
+//! every number that the layout repeats against its first mention.
 
+mod block_lists;
 mod flat;
 mod fourcc;
 mod header;
 mod inverted_lists;
+mod ivf;
 mod ivf_flat;
+mod pq_fast_scan;
 mod pre_transform;
+mod product_quantizer;
 mod reader;
+mod refine;
 mod writer;
 
 use std::io::{self, Write};
@@ -32,8 +37,8 @@ use reader::Reader;
 pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
     let mut reader = Reader::open(path.as_ref())?;
     let index = match reader.fourcc("the index type")? {
-        FourCc::PRE_TRANSFORM => pre_transform::read(&mut reader)?,
-        fourcc => read_plain(&mut reader, fourcc, "the index")?,
+        FourCc::REFINE => refine::read(&mut reader)?,
+        fourcc => read_unrefined(&mut reader, fourcc, "the index")?,
     };
     reader.finish()?;
     Ok(index)
@@ -45,25 +50,41 @@ pub fn write_index(index: &Index, path: impl AsRef<Path>, existing: Existing) ->
     write_file(path, existing, |out| write(index, out).map_err(Error::io(path, "write")))
 }
 
+/// Reads an index that no refinement stands around; `place` names it in an error.
+fn read_unrefined(reader: &mut Reader, fourcc: FourCc, place: &str) -> Result<Index> {
+    match fourcc {
+        FourCc::PRE_TRANSFORM => pre_transform::read(reader),
+        _ => read_plain(reader, fourcc, place),
+    }
+}
+
 /// Reads an index that no transform stands before; `place` names it in an error.
 fn read_plain(reader: &mut Reader, fourcc: FourCc, place: &str) -> Result<Index> {
     match fourcc {
         FourCc::FLAT_L2 | FourCc::FLAT_IP => {
             let (Header { dim, metric, .. }, rows) = flat::read(reader, fourcc, "the rows")?;
-            Ok(Index { dim, metric, l2norm: false, kind: IndexKind::Flat { rows: rows.into() } })
+            Ok(Index::of_kind(dim, metric, IndexKind::Flat { rows: rows.into() }))
         }
         FourCc::IVF_FLAT => ivf_flat::read(reader),
+        FourCc::PQ_FAST_SCAN => pq_fast_scan::read(reader),
+        FourCc::IVF_PQ_FAST_SCAN => pq_fast_scan::read_ivf(reader),
         _ => Err(reader.unsupported(place, fourcc)),
     }
 }
 
 fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
     let header = Header::of(index);
+    if index.refine.is_some() {
+        refine::write_head(&header, out)?;
+    }
     if index.l2norm {
         pre_transform::write(&header, out)?;
     }
     match &index.kind {
         IndexKind::Flat { rows } => flat::write(&header, rows, out),
         IndexKind::IvfFlat(ivf) => ivf_flat::write(&header, ivf, out),
-    }
+        IndexKind::PqFastScan(codes) => pq_fast_scan::write(&header, codes, out),
+        IndexKind::IvfPqFastScan(ivf) => pq_fast_scan::write_ivf(&header, ivf, out),
+    }?;
+    index.refine.as_ref().map_or(Ok(()), |refine| refine::write_tail(&header, refine, out))
 }

@@ -113,11 +113,10 @@ impl<'a> Reader<'a> {
         self.append(rows, count.saturating_mul(dim), &field)?;
         match rows[old..].chunks(dim).position(|row| !row.iter().all(|x| x.is_finite())) {
             None => Ok(()),
-            Some(row) => Err(Error::input(
-                self.path,
-                format_args!("{field}: row {row} holds NaN or infinity"),
-                "build the index from finite features",
-            )),
+            Some(row) => {
+                let found = format_args!("{field}: row {row} holds NaN or infinity");
+                Err(self.unusable(found, "build the index from finite features"))
+            }
         }
     }
 
@@ -130,9 +129,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// How many items of `size` bytes the file may still hold.
+    pub(super) fn room_for(&self, size: usize) -> usize {
+        usize::try_from(self.left / size as u64).unwrap_or(usize::MAX)
+    }
+
     /// The error for content that contradicts itself.
     pub(super) fn damaged(&self, found: impl Display) -> Error {
-        Error::input(self.path, found, DAMAGED)
+        self.unusable(found, DAMAGED)
+    }
+
+    /// The error for content that is of no use here.
+    pub(super) fn unusable(&self, found: impl Display, remedy: &str) -> Error {
+        Error::input(self.path, found, remedy)
     }
 
     /// The error for an object that is not read in this `place`.
@@ -152,7 +161,7 @@ impl<'a> Reader<'a> {
         Error::input(
             self.path,
             format_args!("{found}, which this version does not read yet"),
-            "build it as Flat or IVF,Flat, with L2norm before it if needed",
+            "build it as Flat or PQMx4fs, if needed with L2norm and IVF before that and RFlat behind it",
         )
     }
 

@@ -56,16 +56,7 @@ impl Index {
         Ok(if spec.l2norm { index.with_l2norm() } else { index })
     }
 
-    /// The factory string that builds this kind of index.
-    pub fn spec(&self) -> IndexSpec {
-        let ivf = match &self.kind {
-            IndexKind::Flat { .. } => None,
-            IndexKind::IvfFlat(ivf) => Some(crate::factory::Ivf { nlist: Some(ivf.lists.nlist()) }),
-        };
-        IndexSpec { l2norm: self.l2norm, ivf, codes: crate::factory::Codes::Flat, refine: false }
-    }
-
-    /// Sets the number of lists that a search visits unless it names another; nothing to set on a flat index.
+    /// Sets the number of lists that a search visits unless it names another; nothing to set on an index without lists.
     ///
     /// # Errors
     /// [`Error::Parameter`] for 0.
@@ -73,8 +64,10 @@ impl Index {
         if nprobe == 0 {
             return Err(Error::parameter("nprobe", 0, "visit at least one list"));
         }
-        if let IndexKind::IvfFlat(ivf) = &mut self.kind {
-            ivf.nprobe = nprobe;
+        match &mut self.kind {
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => {}
+            IndexKind::IvfFlat(ivf) => ivf.nprobe = nprobe,
+            IndexKind::IvfPqFastScan(ivf) => ivf.nprobe = nprobe,
         }
         Ok(())
     }
@@ -98,8 +91,10 @@ impl Index {
         let normalized = Normalized(source);
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
         let metric = self.metric;
-        let IndexKind::IvfFlat(IvfFlat { centroids, lists, .. }) = &mut self.kind else {
-            return Ok(Training::default());
+        let IvfFlat { centroids, lists, .. } = match &mut self.kind {
+            IndexKind::Flat { .. } => return Ok(Training::default()),
+            IndexKind::IvfFlat(ivf) => ivf,
+            IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_) => return Err(self.comes_later("training")),
         };
         let report = |iteration, rows| progress(Progress::Training { iteration, rows });
         let trained = cluster::k_means(device, source, lists.nlist(), metric, params, report)?;
@@ -123,6 +118,9 @@ impl Index {
         self.check_width(source)?;
         if !self.is_trained() {
             return Err(Error::parameter("add", "the index is not trained", "train it first"));
+        }
+        if self.refine.is_some() {
+            return Err(self.comes_later("adding to"));
         }
         let normalized = Normalized(source);
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
@@ -156,6 +154,7 @@ impl Index {
                 ivf.lists = grown.finish();
                 Ok(())
             }
+            IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_) => Err(self.comes_later("adding to")),
         }
     }
 

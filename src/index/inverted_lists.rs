@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::places::{NewPlaces, grown_sizes, starts_of};
 use crate::error::{Error, Result};
 
 /// nlist lists over rows of one width, one behind the other in one array: a device takes them over as they are.
@@ -36,7 +37,7 @@ impl InvertedLists {
     /// # Errors
     /// [`Error::Parameter`] where the numbers of ids or rows disagree with the sizes.
     pub fn from_parts(dim: usize, sizes: &[usize], ids: Vec<i64>, rows: Vec<f32>) -> Result<Self> {
-        let starts = starts_of(sizes);
+        let starts = starts_of(sizes.iter().copied());
         if starts[sizes.len()] != ids.len() || ids.len().checked_mul(dim) != Some(rows.len()) {
             let found = format!("{} ids and {} floats for {} places", ids.len(), rows.len(), starts[sizes.len()]);
             return Err(Error::parameter("lists", found, "pass one id and one row for each place"));
@@ -89,61 +90,46 @@ impl InvertedLists {
     /// on. The rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at
     /// their final size, so that filling a large index never needs its memory twice.
     pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Grown<'a> {
-        let mut sizes: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
-        let mut next = sizes.clone();
-        labels.iter().for_each(|&label| sizes[label as usize] += 1);
-        let starts = starts_of(&sizes);
-        let ntotal = starts[sizes.len()];
-        let (mut ids, mut rows) = (vec![0; ntotal], vec![0.0; ntotal * self.dim]);
+        let mut next: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
+        let mut lists = Self::with_sizes(self.dim, &grown_sizes(&next, labels));
+        let rows = Arc::<Vec<f32>>::make_mut(&mut lists.rows);
         for (list, next) in next.iter_mut().enumerate() {
-            let (from, to) = (self.places(list), starts[list]);
+            let (from, to) = (self.places(list), lists.starts[list]);
             let kept = &self.rows[from.start * self.dim..from.end * self.dim];
             rows[to * self.dim..][..kept.len()].copy_from_slice(kept);
-            ids[to..to + from.len()].copy_from_slice(&self.ids[from]);
+            lists.ids[to..to + from.len()].copy_from_slice(&self.ids[from]);
             *next += to;
         }
-        Grown { dim: self.dim, starts, ids, rows, next, labels, first_id: self.ntotal() as i64, put: 0 }
+        Grown { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists }
     }
-}
 
-/// Where each list starts, and where the last one ends.
-fn starts_of(sizes: &[usize]) -> Vec<usize> {
-    let mut starts = vec![0];
-    starts.extend(sizes.iter().scan(0, |end, &size| {
-        *end += size;
-        Some(*end)
-    }));
-    starts
+    fn with_sizes(dim: usize, sizes: &[usize]) -> Self {
+        let starts = starts_of(sizes.iter().copied());
+        let ntotal = starts[sizes.len()];
+        Self { dim, starts, ids: vec![0; ntotal], rows: Arc::new(vec![0.0; ntotal * dim]) }
+    }
 }
 
 /// Lists with places that still wait for their rows.
 pub(crate) struct Grown<'a> {
-    dim: usize,
-    starts: Vec<usize>,
-    ids: Vec<i64>,
-    rows: Vec<f32>,
-    /// The next free place of each list.
-    next: Vec<usize>,
-    labels: &'a [u32],
-    first_id: i64,
-    put: usize,
+    lists: InvertedLists,
+    places: NewPlaces<'a>,
 }
 
 impl Grown<'_> {
     /// Takes the next rows, row-major.
     pub fn put(&mut self, rows: &[f32]) {
-        for (row, &label) in rows.chunks_exact(self.dim).zip(&self.labels[self.put..]) {
-            let place = &mut self.next[label as usize];
-            self.rows[*place * self.dim..][..self.dim].copy_from_slice(row);
-            self.ids[*place] = self.first_id + self.put as i64;
-            *place += 1;
-            self.put += 1;
+        let dim = self.lists.dim;
+        let kept = Arc::<Vec<f32>>::make_mut(&mut self.lists.rows);
+        for (row, (place, id)) in rows.chunks_exact(dim).zip(&mut self.places) {
+            kept[place * dim..][..dim].copy_from_slice(row);
+            self.lists.ids[place] = id;
         }
     }
 
     /// The lists, once every label has its row.
     pub fn finish(self) -> InvertedLists {
-        InvertedLists { dim: self.dim, starts: self.starts, ids: self.ids, rows: Arc::new(self.rows) }
+        self.lists
     }
 }
 

@@ -1,17 +1,32 @@
-//! The index: what faiss calls `IndexFlat` and `IndexIVFFlat`, optionally behind an L2 normalisation.
+//! The index: whole rows or 4-bit codes of them, with inverted lists or without, optionally behind an L2 normalisation
+//! and before a refinement by the exact rows.
 
+mod block_lists;
 mod build;
+mod code_blocks;
 mod inverted_lists;
+mod ivf_pq_fast_scan;
 mod neighbors;
+mod places;
+mod pq_fast_scan;
+mod product_quantizer;
 mod recipe;
+mod refine;
 mod rvc_files;
 mod searcher;
 mod spread;
 
+pub use block_lists::{BlockList, BlockLists};
 pub use build::Progress;
+pub use code_blocks::{BLOCK_ROWS, CodeBlocks};
 pub use inverted_lists::{InvertedList, InvertedLists};
+pub use ivf_pq_fast_scan::IvfPqFastScan;
 pub use neighbors::Neighbors;
+pub use pq_fast_scan::PqFastScan;
+pub use product_quantizer::{CODEWORDS, ProductQuantizer};
 pub use recipe::{ListCount, Recipe};
+pub(crate) use refine::K_FACTORS;
+pub use refine::Refine;
 pub use rvc_files::RvcFiles;
 pub use searcher::Searcher;
 pub use spread::ListSpread;
@@ -19,7 +34,7 @@ pub use spread::ListSpread;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::factory::Metric;
+use crate::factory::{Codes, IndexSpec, Ivf, Metric};
 
 /// An index in memory: trained, and filled with `ntotal` rows. Read and written by [`crate::faiss`], searched by a
 /// searcher on any device.
@@ -30,6 +45,8 @@ pub struct Index {
     /// Rows and queries are scaled to unit length first (`L2norm,`).
     pub(crate) l2norm: bool,
     pub(crate) kind: IndexKind,
+    /// The exact rows around all of this (`,RFlat`).
+    pub(crate) refine: Option<Refine>,
 }
 
 /// How the rows are kept.
@@ -42,6 +59,10 @@ pub enum IndexKind {
     },
     /// `IVFn,Flat`: rows in the inverted list of their nearest centroid.
     IvfFlat(IvfFlat),
+    /// `PQMx4fs`: a 4-bit product quantizer's codes of all rows, in order.
+    PqFastScan(PqFastScan),
+    /// `IVFn,PQMx4fs`, also `…fsr`: such codes in the inverted list of the row's nearest centroid.
+    IvfPqFastScan(IvfPqFastScan),
 }
 
 /// The parts of an `IVFn,Flat` index.
@@ -59,23 +80,29 @@ impl Index {
     /// A `Flat` index over `rows`, row-major, whole rows of `dim` floats; row i gets the id i.
     pub fn flat(dim: usize, metric: Metric, rows: Vec<f32>) -> Result<Self> {
         check_rows("rows", &rows, dim)?;
-        Ok(Self { dim, metric, l2norm: false, kind: IndexKind::Flat { rows: Arc::new(rows) } })
+        Ok(Self::of_kind(dim, metric, IndexKind::Flat { rows: Arc::new(rows) }))
     }
 
     /// An `IVFn,Flat` index with one list a centroid. Without centroids it is untrained, and its lists are empty.
     pub fn ivf_flat(metric: Metric, centroids: Vec<f32>, nprobe: usize, lists: InvertedLists) -> Result<Self> {
-        let (dim, nlist) = (lists.dim(), lists.nlist());
-        check_rows("centroids", &centroids, dim)?;
-        let untrained = centroids.is_empty() && lists.ntotal() == 0;
-        if nlist == 0 || (centroids.len() / dim != nlist && !untrained) {
-            let found = format!("{} for {nlist} lists", centroids.len() / dim);
-            return Err(Error::parameter("centroids", found, "pass one for each list, and at least one"));
-        }
-        if nprobe == 0 {
-            return Err(Error::parameter("nprobe", "is 0", "visit at least one list"));
-        }
-        let kind = IndexKind::IvfFlat(IvfFlat { centroids, nprobe, lists });
-        Ok(Self { dim, metric, l2norm: false, kind })
+        let dim = lists.dim();
+        check_coarse(dim, &centroids, nprobe, lists.nlist(), lists.ntotal())?;
+        Ok(Self::of_kind(dim, metric, IndexKind::IvfFlat(IvfFlat { centroids, nprobe, lists })))
+    }
+
+    /// A `PQMx4fs` index.
+    pub fn pq_fast_scan(metric: Metric, codes: PqFastScan) -> Self {
+        Self::of_kind(codes.pq.dim(), metric, IndexKind::PqFastScan(codes))
+    }
+
+    /// An `IVFn,PQMx4fs` index.
+    pub fn ivf_pq_fast_scan(metric: Metric, ivf: IvfPqFastScan) -> Self {
+        Self::of_kind(ivf.pq.dim(), metric, IndexKind::IvfPqFastScan(ivf))
+    }
+
+    /// An index with nothing before it and nothing behind it.
+    pub(crate) fn of_kind(dim: usize, metric: Metric, kind: IndexKind) -> Self {
+        Self { dim, metric, l2norm: false, kind, refine: None }
     }
 
     /// The same index behind `L2norm,`: its rows are unit vectors, and queries are scaled to be.
@@ -108,15 +135,64 @@ impl Index {
         match &self.kind {
             IndexKind::Flat { rows } => rows.len() / self.dim,
             IndexKind::IvfFlat(ivf) => ivf.lists.ntotal(),
+            IndexKind::PqFastScan(codes) => codes.ntotal,
+            IndexKind::IvfPqFastScan(ivf) => ivf.lists.ntotal(),
         }
     }
 
-    /// True where rows can be added: a flat index needs no training, an IVF index has its centroids.
+    /// True where rows can be added: a flat index needs no training, others have their centroids and codewords.
     pub fn is_trained(&self) -> bool {
         match &self.kind {
             IndexKind::Flat { .. } => true,
             IndexKind::IvfFlat(ivf) => !ivf.centroids.is_empty(),
+            IndexKind::PqFastScan(codes) => codes.pq.is_trained(),
+            IndexKind::IvfPqFastScan(ivf) => ivf.pq.is_trained(),
         }
+    }
+
+    /// Number of inverted lists; `None` for an index without.
+    pub fn nlist(&self) -> Option<usize> {
+        match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => None,
+            IndexKind::IvfFlat(ivf) => Some(ivf.lists.nlist()),
+            IndexKind::IvfPqFastScan(ivf) => Some(ivf.lists.nlist()),
+        }
+    }
+
+    /// Lists visited by a search that names no other number; `None` for an index without lists.
+    pub fn nprobe(&self) -> Option<usize> {
+        match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => None,
+            IndexKind::IvfFlat(ivf) => Some(ivf.nprobe),
+            IndexKind::IvfPqFastScan(ivf) => Some(ivf.nprobe),
+        }
+    }
+
+    /// How evenly rows fell to the lists; `None` for an index without.
+    pub fn spread(&self) -> Option<ListSpread> {
+        match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => None,
+            IndexKind::IvfFlat(ivf) => Some(ivf.lists.spread()),
+            IndexKind::IvfPqFastScan(ivf) => Some(ivf.lists.spread()),
+        }
+    }
+
+    /// The factory string that builds this kind of index.
+    pub fn spec(&self) -> IndexSpec {
+        let pq = |pq: &ProductQuantizer, by_residual| Codes::PqFastScan { m: Some(pq.m()), by_residual };
+        let codes = match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::IvfFlat(_) => Codes::Flat,
+            IndexKind::PqFastScan(codes) => pq(&codes.pq, false),
+            IndexKind::IvfPqFastScan(ivf) => pq(&ivf.pq, ivf.by_residual),
+        };
+        let ivf = self.nlist().map(|nlist| Ivf { nlist: Some(nlist) });
+        IndexSpec { l2norm: self.l2norm, ivf, codes, refine: self.refine.is_some() }
+    }
+
+    /// The error for what is read and written, but not yet built or searched.
+    pub(crate) fn comes_later(&self, doing: &str) -> Error {
+        let found = format!("{doing} {} comes with a later version", self.spec());
+        Error::parameter("index", found, "use Flat or IVFn,Flat")
     }
 }
 
@@ -135,6 +211,20 @@ impl IvfFlat {
     pub fn lists(&self) -> &InvertedLists {
         &self.lists
     }
+}
+
+/// Fails where a coarse quantizer does not fit its lists. Without centroids it is untrained, and there are no rows.
+fn check_coarse(dim: usize, centroids: &[f32], nprobe: usize, nlist: usize, ntotal: usize) -> Result<()> {
+    check_rows("centroids", centroids, dim)?;
+    let untrained = centroids.is_empty() && ntotal == 0;
+    if nlist == 0 || (centroids.len() / dim != nlist && !untrained) {
+        let found = format!("{} for {nlist} lists", centroids.len() / dim);
+        return Err(Error::parameter("centroids", found, "pass one for each list, and at least one"));
+    }
+    if nprobe == 0 {
+        return Err(Error::parameter("nprobe", "is 0", "visit at least one list"));
+    }
+    Ok(())
 }
 
 /// Fails where `rows` is not a whole number of rows.

@@ -27,18 +27,21 @@ impl Searcher {
     /// Makes `index` resident on `device`.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] where the device has no room for the rows; [`Error::Parameter`] for an untrained index.
+    /// [`Error::OutOfMemory`] where the device has no room for the rows; [`Error::Parameter`] for an untrained index or
+    /// one that this version does not search.
     pub fn new(index: impl Into<Arc<Index>>, device: &Device) -> Result<Self> {
         let index = index.into();
         if !index.is_trained() {
             return Err(Error::parameter("index", "it is not trained", "train it, or load one that is"));
         }
         let (rows, coarse) = match &index.kind {
+            _ if index.refine.is_some() => return Err(index.comes_later("searching")),
             IndexKind::Flat { rows } => (device.row_set(rows, index.dim)?, None),
             IndexKind::IvfFlat(ivf) => {
                 let table = device.centroid_table(&ivf.centroids, index.dim, index.metric)?;
                 (device.row_set(ivf.lists.rows(), index.dim)?, Some(table))
             }
+            IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_) => return Err(index.comes_later("searching")),
         };
         Ok(Self { device: device.clone(), index, rows, coarse })
     }
@@ -117,8 +120,9 @@ impl Searcher {
     fn id_of(&self, row: u32) -> i64 {
         match &self.index.kind {
             _ if row == TopK::NONE => -1,
-            IndexKind::Flat { .. } => i64::from(row),
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => i64::from(row),
             IndexKind::IvfFlat(ivf) => ivf.lists.ids()[row as usize],
+            IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids()[row as usize],
         }
     }
 }

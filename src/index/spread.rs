@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::InvertedLists;
+use super::{BlockLists, InvertedLists};
 
 /// The sizes of inverted lists, summed up. Uneven lists make some searches slow and others poor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,12 +25,24 @@ pub struct ListSpread {
 impl InvertedLists {
     /// How evenly rows fell to the lists.
     pub fn spread(&self) -> ListSpread {
-        let mut sizes: Vec<_> = self.iter().map(|list| list.ids.len()).collect();
+        ListSpread::of(self.iter().map(|list| list.ids.len()).collect())
+    }
+}
+
+impl BlockLists {
+    /// How evenly rows fell to the lists.
+    pub fn spread(&self) -> ListSpread {
+        ListSpread::of(self.sizes().to_vec())
+    }
+}
+
+impl ListSpread {
+    fn of(mut sizes: Vec<usize>) -> Self {
         sizes.sort_unstable();
-        let (nlist, ntotal) = (sizes.len() as f64, self.ntotal() as f64);
+        let (nlist, ntotal) = (sizes.len() as f64, sizes.iter().sum::<usize>() as f64);
         let squares: f64 = sizes.iter().map(|&size| (size as f64).powi(2)).sum();
         let middle = [sizes.len().saturating_sub(1) / 2, sizes.len() / 2].map(|at| sizes.get(at).copied().unwrap_or(0));
-        ListSpread {
+        Self {
             min: sizes.first().copied().unwrap_or(0),
             mean: ntotal / nlist.max(1.0),
             median: (middle[0] as f64 + middle[1] as f64) / 2.0,

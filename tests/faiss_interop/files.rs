@@ -1,4 +1,4 @@
-//! Files: what one side writes, the other reads.
+//! Files of whole rows: what one side writes, the other reads.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn from_faiss(faiss: &Faiss, options: &str) -> Outcome {
     let (theirs, ours) = (folder.path().join("theirs.index"), folder.path().join("ours.index"));
     faiss.write(options, &theirs)?;
     let index = read_index(&theirs)?;
-    expect_same(faiss.describe(&theirs)?, &index)?;
+    expect_same(faiss.describe(&theirs)?, &index, &rows_by_id(&index))?;
     write_index(&index, &ours, Existing::Keep)?;
     same_bytes(&theirs, &ours)
 }
@@ -59,7 +59,7 @@ fn to_faiss(faiss: &Faiss, index: &Index) -> Outcome {
     let folder = tempfile::tempdir()?;
     let ours = folder.path().join("ours.index");
     write_index(index, &ours, Existing::Keep)?;
-    expect_same(faiss.describe(&ours)?, index)
+    expect_same(faiss.describe(&ours)?, index, &rows_by_id(index))
 }
 
 /// A direct map is the one thing that does not come back: what does is the file that faiss writes without one.
@@ -96,8 +96,8 @@ fn hand_built(metric: Metric) -> Vec<Index> {
 
 fn ivf_lists(index: &Index) -> Vec<InvertedList<'_>> {
     match index.kind() {
-        IndexKind::Flat { .. } => Vec::new(),
         IndexKind::IvfFlat(ivf) => ivf.lists().iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -105,31 +105,28 @@ fn ivf_lists(index: &Index) -> Vec<InvertedList<'_>> {
 fn name_of(index: &Index) -> String {
     let sizes: Vec<_> = ivf_lists(index).iter().map(|list| list.ids.len()).collect();
     let training = if index.is_trained() { "" } else { "/untrained" };
-    match index.kind() {
-        IndexKind::Flat { .. } => format!("Flat/{:?}/{}", index.metric(), index.ntotal()),
-        IndexKind::IvfFlat(_) => format!("IVF{},Flat/{:?}/{sizes:?}{training}", sizes.len(), index.metric()),
+    match index.nlist() {
+        None => format!("Flat/{:?}/{}", index.metric(), index.ntotal()),
+        Some(nlist) => format!("IVF{nlist},Flat/{:?}/{sizes:?}{training}", index.metric()),
     }
 }
 
-/// Compares what faiss read with an index: the parameters, and every row bit for bit.
-fn expect_same((description, rows): (Value, Vec<f32>), index: &Index) -> Outcome {
-    let (nlist, nprobe) = match index.kind() {
-        IndexKind::Flat { .. } => (None, None),
-        IndexKind::IvfFlat(ivf) => (Some(ivf.lists().nlist()), Some(ivf.nprobe())),
-    };
+/// Compares what faiss read with an index: the parameters, and the rows by their ids bit for bit.
+pub fn expect_same((description, found): (Value, Vec<f32>), index: &Index, rows: &[f32]) -> Outcome {
     let expected = json!({
         "d": index.dim(),
         "ntotal": index.ntotal(),
         "metric": format!("{:?}", index.metric()),
         "is_trained": index.is_trained(),
         "l2norm": index.l2norm(),
-        "nlist": nlist,
-        "nprobe": nprobe,
+        "k_factor": index.refine().map(|refine| refine.k_factor()),
+        "nlist": index.nlist(),
+        "nprobe": index.nprobe(),
     });
     if description != expected {
         return Err(format!("faiss reads {description}, expected {expected}").into());
     }
-    match rows.iter().map(|x| x.to_bits()).eq(rows_by_id(index).iter().map(|x| x.to_bits())) {
+    match found.iter().map(|x| x.to_bits()).eq(rows.iter().map(|x| x.to_bits())) {
         true => Ok(()),
         false => Err("faiss reconstructs other rows".into()),
     }
@@ -146,7 +143,7 @@ fn rows_by_id(index: &Index) -> Vec<f32> {
     rows.into_iter().flat_map(|(_, row)| row.iter().copied()).collect()
 }
 
-fn same_bytes(theirs: &Path, ours: &Path) -> Outcome {
+pub fn same_bytes(theirs: &Path, ours: &Path) -> Outcome {
     let (theirs, ours) = (fs::read(theirs)?, fs::read(ours)?);
     if theirs == ours {
         return Ok(());

@@ -6,6 +6,7 @@
 #[path = "../common/devices.rs"]
 mod devices;
 mod faiss;
+mod fast_scan_files;
 mod files;
 mod search;
 
@@ -21,7 +22,7 @@ fn main() {
     if let Err(reason) = &found {
         eprintln!("faiss interop: {reason}");
     }
-    let cases = files::cases().into_iter().chain(search::cases());
+    let cases = files::cases().into_iter().chain(fast_scan_files::cases()).chain(search::cases());
     let trials = cases
         .map(|(name, case)| {
             let found = found.clone();

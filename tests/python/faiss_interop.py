@@ -1,7 +1,8 @@
 """faiss on the other side of tests/faiss_interop.rs.
 
     faiss_interop.py version                  fails where faiss or numpy is missing
-    faiss_interop.py write <options> <file>   builds an index with faiss and writes it
+    faiss_interop.py write <options> <file>   builds an index with faiss and writes it; with --added N,M,... it is
+                                              written to <file>.untrained, and with so many rows to <file>.N, ...
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
     faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>...
                                               searches, and writes raw int64 and float32, one setting after the other
@@ -21,6 +22,25 @@ def ivf_of(index):
     return faiss.try_extract_index_ivf(index)
 
 
+def parts_of(index):
+    """The refinement around an index and the normalisation before it, None where there is none."""
+    index = faiss.downcast_index(index)
+    refine = index if isinstance(index, faiss.IndexRefine) else None
+    base = faiss.downcast_index(refine.base_index) if refine else index
+    return refine, base if isinstance(base, faiss.IndexPreTransform) else None
+
+
+def read(file):
+    index = faiss.read_index(file)
+    ivf = ivf_of(index)
+    if ivf is not None:
+        ivf = faiss.downcast_index(ivf)
+        if isinstance(ivf, faiss.IndexIVFPQFastScan):
+            # faiss 1.15.1 leaves this pointer null, and follows it to decode a row.
+            ivf.fine_quantizer = ivf.pq
+    return index
+
+
 def write(args):
     voice = np.random.default_rng(7).standard_normal((args.ntotal, args.dim)).astype(np.float32)
     index = faiss.index_factory(args.dim, args.factory, METRICS[args.metric])
@@ -28,8 +48,17 @@ def write(args):
     if ivf is not None:
         ivf.cp.min_points_per_centroid = 1
         ivf.nprobe = args.nprobe
+    if args.added:
+        faiss.write_index(index, f"{args.file}.untrained")
     if args.stage != "untrained":
         index.train(voice)
+    if args.added:
+        for count in map(int, args.added.split(",")):
+            if count > 0:  # faiss 1.15.1 crashes where it adds none to codes without lists
+                index.reset()
+                index.add(voice[:count])
+            faiss.write_index(index, f"{args.file}.{count}")
+        return
     if args.stage == "one-list":
         index.add(np.repeat(voice[:1], args.ntotal, axis=0))
     elif args.stage == "added":
@@ -40,8 +69,9 @@ def write(args):
 
 
 def describe(args):
-    index = faiss.read_index(args.file)
+    index = read(args.file)
     ivf = ivf_of(index)
+    refine, normalization = parts_of(index)
     index.reconstruct_n(0, index.ntotal).astype("<f4").tofile(args.rows)
     metric = {number: name for name, number in METRICS.items()}[index.metric_type]
     print(
@@ -51,7 +81,8 @@ def describe(args):
                 "ntotal": index.ntotal,
                 "metric": metric,
                 "is_trained": index.is_trained,
-                "l2norm": isinstance(faiss.downcast_index(index), faiss.IndexPreTransform),
+                "l2norm": normalization is not None,
+                "k_factor": refine.k_factor if refine else None,
                 "nlist": ivf.nlist if ivf else None,
                 "nprobe": ivf.nprobe if ivf else None,
             }
@@ -85,6 +116,7 @@ def main():
     command.add_argument("--metric", choices=METRICS, required=True)
     command.add_argument("--dim", type=int, default=8)
     command.add_argument("--ntotal", type=int, default=100)
+    command.add_argument("--added")
     command.add_argument("--nprobe", type=int, default=1)
     command.add_argument("--stage", choices=["untrained", "trained", "one-list", "added"], default="added")
     command.add_argument("--direct-map", choices=["Array", "Hashtable"])

@@ -1,0 +1,95 @@
+//! `,RFlat`: the exact rows behind an index, which re-rank what it finds.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::{Index, IndexKind};
+use crate::error::{Error, Result};
+
+/// What faiss takes for a k factor.
+pub(crate) const K_FACTORS: RangeInclusive<f32> = 1.0..=1000.0;
+
+/// The exact rows behind an index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refine {
+    /// Row-major, ntotal × d, in the order of their ids, never normalised.
+    pub(crate) rows: Arc<Vec<f32>>,
+    /// A search for k rows re-ranks the k · `k_factor` that the index finds, a whole number of them.
+    pub(crate) k_factor: f32,
+}
+
+impl Refine {
+    /// The rows, row-major, ntotal × d, in the order of their ids; never normalised.
+    pub fn rows(&self) -> &Arc<Vec<f32>> {
+        &self.rows
+    }
+
+    /// A search for k rows re-ranks the k · `k_factor` that the index finds.
+    pub fn k_factor(&self) -> f32 {
+        self.k_factor
+    }
+}
+
+impl Index {
+    /// The same index with `,RFlat` behind it: `rows` are those it was built from, row-major, in the order of their ids,
+    /// before any normalisation.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where there is not one row for each of the index, an id names none of them, or the factor
+    /// is not 1 to 1000.
+    pub fn with_refine(self, rows: Vec<f32>, k_factor: f32) -> Result<Self> {
+        if self.ntotal().checked_mul(self.dim) != Some(rows.len()) {
+            let found = format!("{} floats for {} rows of {}", rows.len(), self.ntotal(), self.dim);
+            return Err(Error::parameter("rows", found, "pass all rows of the index"));
+        }
+        if let Some(id) = self.id_without_row() {
+            return Err(Error::parameter("rows", format!("none has the id {id}"), "use an index with ids from 0 on"));
+        }
+        if !K_FACTORS.contains(&k_factor) {
+            return Err(Error::parameter("k_factor", k_factor, "choose 1 to 1000"));
+        }
+        Ok(Self { refine: Some(Refine { rows: Arc::new(rows), k_factor }), ..self })
+    }
+
+    /// The exact rows that re-rank what the index finds; `None` without `,RFlat`.
+    pub fn refine(&self) -> Option<&Refine> {
+        self.refine.as_ref()
+    }
+
+    /// An id that is none of 0 to ntotal − 1, and so names no row of a refinement.
+    pub(crate) fn id_without_row(&self) -> Option<i64> {
+        let ntotal = self.ntotal() as i64;
+        let beyond = |id: &i64| *id >= ntotal;
+        match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => None,
+            IndexKind::IvfFlat(ivf) => ivf.lists.ids().iter().copied().find(beyond),
+            IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids().iter().copied().find(beyond),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::factory::Metric;
+    use crate::index::InvertedLists;
+
+    #[test]
+    fn each_id_has_its_exact_row() {
+        let index = |ids| {
+            let lists = InvertedLists::from_parts(1, &[2], ids, vec![0.0; 2]).unwrap();
+            Index::ivf_flat(Metric::L2, vec![0.0], 1, lists).unwrap()
+        };
+        let refined = index(vec![1, 0]).with_refine(vec![5.0, 6.0], 1.0).unwrap();
+        assert_eq!((refined.refine().unwrap().k_factor(), refined.spec().to_string()), (1.0, "IVF1,Flat,RFlat".into()));
+        for (ids, rows, k_factor, said) in [
+            (vec![1, 0], 1, 1.0, "1 floats for 2 rows of 1"),
+            (vec![1, 2], 2, 1.0, "none has the id 2"),
+            (vec![1, 0], 2, 0.9, "k_factor: 0.9"),
+            (vec![1, 0], 2, f32::NAN, "k_factor: NaN"),
+        ] {
+            let error = index(ids).with_refine(vec![0.0; rows], k_factor).unwrap_err();
+            assert!(error.is_usage() && error.to_string().contains(said), "{said:?} is not in {error}");
+        }
+    }
+}

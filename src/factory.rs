@@ -130,6 +130,16 @@ pub enum Metric {
     InnerProduct,
 }
 
+impl Metric {
+    /// The distance that stands where there is no neighbour: farther than any other.
+    pub(crate) fn worst(self) -> f32 {
+        match self {
+            Metric::L2 => f32::MAX,
+            Metric::InnerProduct => -f32::MAX,
+        }
+    }
+}
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -8,7 +8,7 @@
 //! use rvc_gpu_index::device::Device;
 //! use rvc_gpu_index::factory::{IndexSpec, Metric};
 //! use rvc_gpu_index::features::{FeatureSource, NpyFiles};
-//! use rvc_gpu_index::index::{Index, Searcher};
+//! use rvc_gpu_index::index::{Index, SearchParams, Searcher};
 //! use rvc_gpu_index::{Existing, faiss};
 //!
 //! let voice = NpyFiles::open(&["tests/data/voice-sample"])?;
@@ -23,7 +23,7 @@
 //! let searcher = Searcher::new(faiss::read_index(&path)?, &device)?;
 //! let mut frame = vec![0.0; voice.dim()];
 //! voice.read(1000, &mut frame)?;
-//! let neighbors = searcher.search(&frame, 8, Some(4))?;
+//! let neighbors = searcher.search(&frame, 8, &SearchParams::default())?;
 //! assert_eq!((neighbors.ids[0], neighbors.distances[0]), (1000, 0.0));
 //! # Ok::<(), rvc_gpu_index::Error>(())
 //! ```

@@ -3,7 +3,7 @@
 use pollster::block_on;
 use rvc_gpu_index::device::{Device, required_features, required_limits};
 use rvc_gpu_index::factory::Metric;
-use rvc_gpu_index::index::{Index, Searcher};
+use rvc_gpu_index::index::{Index, SearchParams, Searcher};
 use rvc_gpu_index::{Error, wgpu};
 
 /// The first adapter here, with a device made the way a host would; none on a machine without any driver.
@@ -26,7 +26,7 @@ fn searches_on_the_device_of_a_host() {
     let device = Device::from_wgpu(&info, device, queue).unwrap();
     let rows: Vec<f32> = (0..100).flat_map(|i| [i as f32, 0.0, 1.0]).collect();
     let searcher = Searcher::new(Index::flat(3, Metric::L2, rows).unwrap(), &device).unwrap();
-    let found = searcher.search(&[41.9, 0.0, 1.0], 2, None).unwrap();
+    let found = searcher.search(&[41.9, 0.0, 1.0], 2, &SearchParams::default()).unwrap();
     assert_eq!(found.ids, [42, 41]);
 }
 
@@ -42,7 +42,7 @@ fn several_threads_share_a_searcher() {
             scope.spawn(move || {
                 for i in 0..20 {
                     let id = thread * 100 + i;
-                    assert_eq!(searcher.search(&[id as f32], 1, None).unwrap().ids, [id]);
+                    assert_eq!(searcher.search(&[id as f32], 1, &SearchParams::default()).unwrap().ids, [id]);
                 }
             });
         }

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use rvc_gpu_index::device::{Device, MAX_K};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
-use rvc_gpu_index::index::{Index, Neighbors, Searcher};
+use rvc_gpu_index::index::{Index, Neighbors, SearchParams, Searcher};
 use rvc_gpu_index::{Error, Result, check_free, faiss};
 use serde::Serialize;
 
@@ -43,6 +43,9 @@ pub struct SearchArgs {
     /// Lists to visit [default: what the index file says]
     #[arg(long, value_name = "N")]
     nprobe: Option<NonZeroUsize>,
+    /// Candidates a neighbour that an index with RFlat re-ranks [default: what the index file says]
+    #[arg(long, value_name = "FACTOR")]
+    k_factor: Option<f32>,
     /// .npz file to write the neighbours to
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -60,6 +63,7 @@ pub struct SearchReport {
     dropped_queries: usize,
     k: usize,
     nprobe: Option<usize>,
+    k_factor: Option<f32>,
     seconds: Seconds,
     queries_per_second: f64,
     /// Queries that found fewer than k neighbours.
@@ -119,6 +123,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         dropped_queries,
         k: args.k,
         nprobe,
+        k_factor: index.refine().map(|refine| args.k_factor.unwrap_or(refine.k_factor())),
         queries_per_second: found.queries() as f64 / seconds.search.max(f64::EPSILON),
         seconds,
         incomplete: found.incomplete(),
@@ -149,9 +154,9 @@ fn check(args: &SearchArgs, index: &Index, queries: &NpyFiles) -> Result<Option<
 
 fn search(args: &SearchArgs, searcher: &Searcher, queries: &NpyFiles, progress: &mut Progress) -> Result<Neighbors> {
     let mut found = Neighbors { k: args.k, ..Neighbors::default() };
-    let nprobe = args.nprobe.map(NonZeroUsize::get);
+    let params = SearchParams { nprobe: args.nprobe.map(NonZeroUsize::get), k_factor: args.k_factor };
     for_each_batch(queries, args.job.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {
-        found.append(searcher.search(batch, args.k, nprobe)?);
+        found.append(searcher.search(batch, args.k, &params)?);
         progress.at("searching", found.queries(), queries.rows());
         Ok(())
     })?;
@@ -170,10 +175,9 @@ impl Display for SearchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "device", &self.device)?;
         line(f, "index", format_args!("{}, {} rows × {}", self.factory, self.rows, self.d))?;
-        match self.nprobe {
-            Some(nprobe) => line(f, "queries", format_args!("{}, k {}, nprobe {nprobe}", self.queries, self.k))?,
-            None => line(f, "queries", format_args!("{}, k {}", self.queries, self.k))?,
-        }
+        let nprobe = self.nprobe.map_or(String::new(), |nprobe| format!(", nprobe {nprobe}"));
+        let k_factor = self.k_factor.map_or(String::new(), |factor| format!(", k_factor {factor}"));
+        line(f, "queries", format_args!("{}, k {}{nprobe}{k_factor}", self.queries, self.k))?;
         let Seconds { load, resident, search } = self.seconds;
         line(f, "seconds", format_args!("load {load:.3}, make resident {resident:.3}, search {search:.3}"))?;
         line(f, "rate", format_args!("{:.0} queries a second", self.queries_per_second))?;

@@ -361,6 +361,11 @@ impl Device {
     }
 }
 
+/// Squared distance (L2) or inner product of two vectors, as a direct sum with the machine's SIMD.
+pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
+    pulp::Arch::new().dispatch(|| cpu::distance::distance(metric, x, y))
+}
+
 fn checked_rows(floats: usize, dim: usize) -> Result<usize> {
     if dim == 0 || !floats.is_multiple_of(dim) {
         return Err(Error::parameter("dim", dim, format!("{floats} floats are not a whole number of such rows")));

@@ -6,6 +6,7 @@ mod build;
 mod code_blocks;
 mod inverted_lists;
 mod ivf_pq_fast_scan;
+mod lookup_tables;
 mod neighbors;
 mod places;
 mod pq_fast_scan;
@@ -28,7 +29,7 @@ pub use recipe::{ListCount, Recipe};
 pub(crate) use refine::K_FACTORS;
 pub use refine::Refine;
 pub use rvc_files::RvcFiles;
-pub use searcher::Searcher;
+pub use searcher::{SearchParams, Searcher};
 pub use spread::ListSpread;
 
 use std::sync::Arc;

@@ -3,8 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::{Index, IndexKind};
+use rayon::prelude::*;
+
+use super::{Index, IndexKind, Neighbors};
+use crate::device::{MAX_K, exact_distance};
 use crate::error::{Error, Result};
+use crate::factory::Metric;
 
 /// What faiss takes for a k factor.
 pub(crate) const K_FACTORS: RangeInclusive<f32> = 1.0..=1000.0;
@@ -30,7 +34,60 @@ impl Refine {
     }
 }
 
+impl Refine {
+    /// The k nearest of the candidates of each query by exact distances; of equally near ones the lowest id first.
+    pub(super) fn rerank(
+        &self,
+        queries: &[f32],
+        candidates: &Neighbors,
+        k: usize,
+        dim: usize,
+        metric: Metric,
+    ) -> Neighbors {
+        let mut found = Neighbors {
+            k,
+            distances: vec![metric.worst(); candidates.queries() * k],
+            ids: vec![-1; candidates.queries() * k],
+        };
+        let out = found.ids.par_chunks_mut(k).zip(found.distances.par_chunks_mut(k));
+        let asked = queries.par_chunks(dim).zip(candidates.ids.par_chunks(candidates.k));
+        out.zip(asked).for_each(|((ids, distances), (query, candidates))| {
+            let row = |id: i64| &self.rows[id as usize * dim..][..dim];
+            let candidates = candidates.iter().filter(|&&id| id >= 0);
+            let mut exact: Vec<(f32, i64)> =
+                candidates.map(|&id| (exact_distance(metric, query, row(id)), id)).collect();
+            exact.sort_unstable_by(|a, b| {
+                let nearer = if metric == Metric::L2 { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) };
+                nearer.then(a.1.cmp(&b.1))
+            });
+            for (((distance, id), out), out_id) in exact.into_iter().zip(distances).zip(ids) {
+                (*out, *out_id) = (distance, id);
+            }
+        });
+        found
+    }
+}
+
 impl Index {
+    /// Candidates that a search for k rows looks at before it re-ranks them: int(k · k_factor), as in faiss.
+    pub(super) fn candidates(&self, k: usize, k_factor: Option<f32>) -> Result<usize> {
+        let refused = |found: String, remedy: &str| Err(Error::parameter("k_factor", found, remedy));
+        let factor = match (&self.refine, k_factor) {
+            (None, None) => return Ok(k),
+            (None, Some(factor)) => return refused(factor.to_string(), "leave it out: this index does not re-rank"),
+            (Some(refine), asked) => asked.unwrap_or(refine.k_factor),
+        };
+        let candidates = (k as f32 * factor) as usize;
+        if !K_FACTORS.contains(&factor) {
+            return refused(factor.to_string(), "choose 1 to 1000");
+        }
+        if candidates > MAX_K {
+            let found = format!("{factor} for k = {k} asks for {candidates} candidates");
+            return refused(found, "choose a smaller one: 1024 candidates at most");
+        }
+        Ok(candidates)
+    }
+
     /// The same index with `,RFlat` behind it: `rows` are those it was built from, row-major, in the order of their ids,
     /// before any normalisation.
     ///
@@ -71,7 +128,6 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::factory::Metric;
     use crate::index::InvertedLists;
 
     #[test]

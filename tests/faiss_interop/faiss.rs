@@ -62,23 +62,18 @@ impl Faiss {
         Ok((serde_json::from_str(&description)?, rows))
     }
 
-    /// faiss's own searches in a file, one for each (k, nprobe).
-    pub fn search(
-        &self,
-        file: &Path,
-        queries: &[f32],
-        dim: usize,
-        settings: &[(usize, usize)],
-    ) -> Outcome<Vec<Neighbors>> {
+    /// faiss's own searches in a file, one for each setting.
+    pub fn search(&self, file: &Path, queries: &[f32], dim: usize, settings: &[Setting]) -> Outcome<Vec<Neighbors>> {
         let [asked, ids, distances] = ["queries.npy", "ids", "distances"].map(|end| file.with_extension(end));
         write_npy(&asked, Existing::Replace, &MemoryRows::new(queries, dim)?, 1000)?;
-        let settings_text: Vec<_> = settings.iter().map(|(k, nprobe)| format!("{k}:{nprobe}")).collect();
+        let text = |setting: &Setting| format!("{}:{}:{}", setting.k, setting.nprobe, setting.k_factor);
+        let settings_text: Vec<_> = settings.iter().map(text).collect();
         let arguments = ["search", utf8(file)?, utf8(&asked)?, utf8(&ids)?, utf8(&distances)?];
         self.run(arguments.into_iter().chain(settings_text.iter().map(String::as_str)))?;
         let (ids, distances) = (fs::read(ids)?, fs::read(distances)?);
         let mut ids = ids.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
         let mut distances = distances.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-        let neighbors = settings.iter().map(|&(k, _)| {
+        let neighbors = settings.iter().map(|&Setting { k, .. }| {
             let count = queries.len() / dim * k;
             Neighbors {
                 k,
@@ -88,6 +83,14 @@ impl Faiss {
         });
         Ok(neighbors.collect())
     }
+}
+
+/// A search that both sides do; `k_factor` counts for an index that re-ranks.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub k: usize,
+    pub nprobe: usize,
+    pub k_factor: usize,
 }
 
 pub fn utf8(path: &Path) -> Outcome<&str> {

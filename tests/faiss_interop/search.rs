@@ -7,12 +7,12 @@ use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::{IndexSpec, Metric};
 use rvc_gpu_index::faiss::{read_index, write_index};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
-use rvc_gpu_index::index::{Index, Neighbors, Searcher};
+use rvc_gpu_index::index::{Index, IndexKind, Neighbors, SearchParams, Searcher};
 use rvc_gpu_index::{Error, Existing};
 
 use super::Case;
 use super::devices::devices;
-use super::faiss::{Faiss, METRICS, Outcome};
+use super::faiss::{Faiss, METRICS, Outcome, Setting};
 
 /// A sample voice of the repository and what it is asked.
 #[derive(Clone, Copy)]
@@ -24,6 +24,20 @@ struct Sample {
 const SAMPLES: [Sample; 2] = [
     Sample { folder: "voice-sample", queries: "voice-sample/query256.npy" },
     Sample { folder: "voice-sample-v2", queries: "voice-sample-v2/query768.npy" },
+];
+
+/// Indexes built by faiss.
+const THEIRS: [&str; 10] = [
+    "Flat",
+    "IVF20,Flat",
+    "Flat,RFlat",
+    "PQ3x4fs",
+    "PQ11x4fs",
+    "L2norm,PQ33x4fs,RFlat",
+    "IVF20,PQ11x4fs",
+    "IVF20,PQ33x4fsr",
+    "IVF20,PQ11x4fsr,RFlat",
+    "L2norm,IVF20,PQ11x4fsr",
 ];
 
 /// Queries of a case: enough for several tiles.
@@ -43,12 +57,11 @@ pub fn cases() -> Vec<(String, Case)> {
                         Box::new(move |faiss| search_ours(faiss, &device, factory, metric, sample)),
                     ));
                 }
-                let device = device.clone();
-                let case: Case = match factory {
-                    "Flat" | "IVF20,Flat" => Box::new(move |faiss| search_theirs(faiss, &device, factory, metric)),
-                    _ => continue,
-                };
-                cases.push((name("search_theirs"), case));
+            }
+            for factory in THEIRS {
+                let (name, device) =
+                    (format!("search_theirs/{}/{factory}/{metric}", device.info().selector), device.clone());
+                cases.push((name, Box::new(move |faiss| search_theirs(faiss, &device, factory, metric))));
             }
         }
     }
@@ -100,25 +113,44 @@ fn search_theirs(faiss: &Faiss, device: &Device, factory: &str, metric: Metric) 
 fn compare(faiss: &Faiss, device: &Device, file: &Path, queries: &[f32], dim: usize) -> Outcome {
     let searcher = Searcher::new(read_index(file)?, device)?;
     let queries = &queries[..QUERIES * dim];
-    let settings = [(8, 1), (8, 5), (300, 2), (1, 1000)];
-    for ((k, nprobe), theirs) in settings.into_iter().zip(faiss.search(file, queries, dim, &settings)?) {
-        let ours = searcher.search(queries, k, Some(nprobe))?;
-        same(&ours, &theirs, queries, dim).map_err(|message| format!("k {k}, nprobe {nprobe}: {message}"))?;
+    let refines = searcher.index().refine().is_some();
+    let scans = matches!(searcher.index().kind(), IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_));
+    // More lists than there are mean all of them. Not so where faiss scans codes of residuals by inner product: lists
+    // that are not there spoil the scale of its tables.
+    let all_lists = if scans { 20 } else { 1000 };
+    // Which of many equal sums are candidates for re-ranking is open, so there are many more of them than neighbours.
+    let settings = match refines {
+        true => [(8, 1, 30), (8, 5, 16), (100, 2, 8), (1, all_lists, 200)],
+        false => [(300, 2, 1), (8, 1, 1), (8, 5, 1), (1, all_lists, 1)],
+    };
+    let settings = settings.map(|(k, nprobe, k_factor)| Setting { k, nprobe, k_factor });
+    for (setting, theirs) in settings.into_iter().zip(faiss.search(file, queries, dim, &settings)?) {
+        let Setting { k, nprobe, k_factor } = setting;
+        let params = SearchParams { nprobe: Some(nprobe), k_factor: refines.then_some(k_factor as f32) };
+        let ours = searcher.search(queries, k, &params)?;
+        let steps = if scans && !refines { STEPS } else { 0.0 };
+        same(&ours, &theirs, queries, dim, steps).map_err(|message| format!("{setting:?}: {message}"))?;
     }
     Ok(())
 }
 
+/// Bytes of a look-up table come from floats that both sides round in their own order of operations. Where one lies
+/// between two bytes they may differ by one, and so may the sum of a row: by this many steps at most, in what is tested.
+const STEPS: f32 = 2.0;
+
 /// The same distances rank by rank, and the same ids but for swaps among equal distances and at the last rank. faiss
-/// finds some distances as norms less products, which rounds by the size of the norms.
-fn same(ours: &Neighbors, theirs: &Neighbors, queries: &[f32], dim: usize) -> Outcome {
+/// finds some distances as norms less products, which rounds by the size of the norms. `steps` says how many of the
+/// steps between two sums of bytes count as equal.
+fn same(ours: &Neighbors, theirs: &Neighbors, queries: &[f32], dim: usize, steps: f32) -> Outcome {
     let k = ours.k;
     if ours.ids.len() != theirs.ids.len() || ours.ids.len() != queries.len() / dim * k {
         return Err(format!("{} neighbours, faiss has {}", ours.ids.len(), theirs.ids.len()).into());
     }
     for (number, query) in queries.chunks(dim).enumerate() {
-        let rounding = 1e-6 * query.iter().map(|x| x * x).sum::<f32>();
-        let near = |a: f32, b: f32| a == b || (a - b).abs() <= 1e-4 * a.abs().max(b.abs()) + rounding;
         let at = |found: &Neighbors, rank: usize| (found.ids[number * k + rank], found.distances[number * k + rank]);
+        let norm = query.iter().map(|x| x * x).sum::<f32>();
+        let slack = 1e-6 * norm + steps * step(&theirs.distances[number * k..][..k], norm);
+        let near = |a: f32, b: f32| a == b || (a - b).abs() <= 1e-4 * a.abs().max(b.abs()) + slack;
         let last = theirs.distances[number * k + k - 1];
         for rank in 0..k {
             let (our_id, our_distance) = at(ours, rank);
@@ -133,4 +165,11 @@ fn same(ours: &Neighbors, theirs: &Neighbors, queries: &[f32], dim: usize) -> Ou
         }
     }
     Ok(())
+}
+
+/// The least difference between two of a query's distances, in order: one step of a sum of bytes, or a few where there
+/// are not many distances.
+fn step(distances: &[f32], norm: f32) -> f32 {
+    let gaps = distances.windows(2).map(|w| (w[1] - w[0]).abs()).filter(|gap| *gap > 1e-5 * norm && *gap < f32::MAX);
+    gaps.fold(f32::INFINITY, f32::min).min(0.02 * norm)
 }

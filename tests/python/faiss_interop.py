@@ -4,7 +4,7 @@
     faiss_interop.py write <options> <file>   builds an index with faiss and writes it; with --added N,M,... it is
                                               written to <file>.untrained, and with so many rows to <file>.N, ...
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
-    faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>...
+    faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>:<k_factor>...
                                               searches, and writes raw int64 and float32, one setting after the other
 """
 
@@ -96,7 +96,9 @@ def search(args):
     queries = np.load(args.queries)
     with open(args.ids, "wb") as all_ids, open(args.distances, "wb") as all_distances:
         for setting in args.settings:
-            k, nprobe = map(int, setting.split(":"))
+            k, nprobe, k_factor = map(int, setting.split(":"))
+            if isinstance(index, faiss.IndexRefine):
+                index.k_factor = k_factor
             if ivf is not None:
                 ivf.nprobe = nprobe
             distances, ids = index.search(queries, k)

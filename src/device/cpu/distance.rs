@@ -8,7 +8,7 @@ const LANES: usize = 16;
 /// Squared distance (L2) or inner product of `x` and `y`, as a direct sum over d. Inlined into callers that run under
 /// [`pulp::Arch::dispatch`], which compiles it for the machine's SIMD.
 #[inline(always)]
-pub(super) fn distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
+pub(crate) fn distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
     match metric {
         Metric::L2 => sum_of(x, y, |x, y| (x - y) * (x - y)),
         Metric::InnerProduct => sum_of(x, y, |x, y| x * y),

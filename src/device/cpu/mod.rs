@@ -1,6 +1,6 @@
 //! The CPU engine: every stage with rayon over rows and the widest SIMD that the machine has.
 
-mod distance;
+pub(super) mod distance;
 mod product;
 
 pub(super) mod centroid_update;

@@ -9,6 +9,8 @@ mod exact_topk;
 mod nearest_centroid;
 mod nearest_probes;
 mod oracle;
+mod pq_encode;
+mod pq_update;
 mod select_topk;
 
 use std::process::ExitCode;
@@ -22,12 +24,14 @@ type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 7] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
     ("exact_topk", exact_topk::cases),
     ("select_topk", select_topk::cases),
+    ("pq_encode", pq_encode::cases),
+    ("pq_update", pq_update::cases),
 ];
 
 fn main() -> ExitCode {

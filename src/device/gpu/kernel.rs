@@ -70,9 +70,27 @@ pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write],
     constants: &[],
 };
+pub(super) static PQ_ENCODE: GpuKernel = GpuKernel {
+    name: "pq_encode",
+    source: wgsl!("pq_encode", "shared/row_plain"),
+    bindings: &[Uniform, Read, Read, Write],
+    constants: &[],
+};
+pub(super) static PQ_ENCODE_RESIDUAL: GpuKernel = GpuKernel {
+    name: "pq_encode_residual",
+    source: wgsl!("pq_encode", "shared/row_residual"),
+    bindings: &[Uniform, Read, Read, Write, Read, Read],
+    constants: &[],
+};
+pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
+    name: "pq_update",
+    source: wgsl!("pq_update"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
+    constants: &[("BLOCK", super::pq_update::BLOCK as f64)],
+};
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 7] {
+pub fn kernels() -> [&'static GpuKernel; 10] {
     [
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
@@ -81,6 +99,9 @@ pub fn kernels() -> [&'static GpuKernel; 7] {
         &EXACT_TOPK_L2,
         &EXACT_TOPK_IP,
         &SELECT_TOPK,
+        &PQ_ENCODE,
+        &PQ_ENCODE_RESIDUAL,
+        &PQ_UPDATE,
     ]
 }
 
@@ -188,7 +209,9 @@ pub(super) use wgsl_struct;
 
 #[cfg(test)]
 pub(crate) mod layouts {
-    use super::super::{centroid_update, exact_topk, nearest_centroid, nearest_probes, select_topk};
+    use super::super::{
+        centroid_update, exact_topk, nearest_centroid, nearest_probes, pq_encode, pq_update, select_topk,
+    };
     use super::*;
 
     /// Name, (field, offset) in order, size.
@@ -214,5 +237,7 @@ pub(crate) mod layouts {
         check(&EXACT_TOPK_L2, exact_topk::Task::layout());
         check(&EXACT_TOPK_L2, exact_topk::Entry::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
+        check(&PQ_ENCODE, pq_encode::Params::layout());
+        check(&PQ_UPDATE, pq_update::Params::layout());
     }
 }

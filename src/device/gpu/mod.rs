@@ -9,6 +9,8 @@ pub(super) mod centroid_update;
 pub(super) mod exact_topk;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
+pub(super) mod pq_encode;
+pub(super) mod pq_update;
 pub(super) mod select_topk;
 
 use std::borrow::Cow;
@@ -64,6 +66,9 @@ struct Stages {
     exact_topk_l2: Lazy<exact_topk::ExactTopk>,
     exact_topk_ip: Lazy<exact_topk::ExactTopk>,
     select_topk: Lazy<select_topk::SelectTopk>,
+    pq_encode: Lazy<pq_encode::PqEncode>,
+    pq_encode_residual: Lazy<pq_encode::PqEncode>,
+    pq_update: Lazy<pq_update::PqUpdate>,
 }
 
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Every stage at a voice's size, on one device: `cargo bench --bench stages`, with `BENCH_DEVICE` naming a device other
-//! than the CPU engine. Rates count the multiply-adds or look-ups that the stage has to do, for `centroid_update` the
-//! bytes of rows that it has to read.
+//! than the CPU engine. Rates count the multiply-adds or look-ups that the stage has to do, for `centroid_update` and the
+//! product quantizer's stages the bytes of rows that they have to read.
 
 use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use rvc_gpu_index::device::{Device, RowRanges, ScanRequest, Visit};
+use rvc_gpu_index::device::{Device, PQ_CENTROIDS, RowRanges, ScanRequest, Visit};
 use rvc_gpu_index::factory::Metric;
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
@@ -95,4 +95,26 @@ fn select_topk(bencher: Bencher, k: usize) {
     bencher
         .counter(ItemsCount::new(keys.len()))
         .bench_local(|| DEVICE.select_topk(&keys, &candidates, &segments, k).unwrap());
+}
+
+#[divan::bench(args = DIMS)]
+fn pq_encode(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.upload(&values(ROWS * dim, 1), dim).unwrap();
+    let codebooks = DEVICE.codebooks(&values(PQ_CENTROIDS * dim, 2), dim / 2).unwrap();
+    bencher.counter(BytesCount::new(4 * ROWS * dim)).bench_local(|| {
+        let codes = DEVICE.pq_encode(&rows, &codebooks, None).unwrap();
+        DEVICE.download(&codes).unwrap()
+    });
+}
+
+#[divan::bench(args = DIMS)]
+fn pq_update(bencher: Bencher, dim: usize) {
+    let rows = DEVICE.upload(&values(ROWS * dim, 1), dim).unwrap();
+    let codebooks = DEVICE.codebooks(&values(PQ_CENTROIDS * dim, 2), dim / 2).unwrap();
+    let codes = DEVICE.pq_encode(&rows, &codebooks, None).unwrap();
+    let mut sums = DEVICE.cluster_sums(dim / 2 * PQ_CENTROIDS, 2).unwrap();
+    bencher.counter(BytesCount::new(4 * ROWS * dim)).bench_local(|| {
+        DEVICE.pq_update(&rows, &codes, &codebooks, &mut sums).unwrap();
+        DEVICE.download_sums(&sums).unwrap()
+    });
 }

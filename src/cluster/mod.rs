@@ -5,6 +5,7 @@
 
 mod batches;
 mod empty;
+mod product_quantizer;
 mod sample;
 
 use rand_chacha::ChaCha8Rng;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch, l2_normalize};
 use batches::Batches;
+pub use product_quantizer::{PqTraining, train_product_quantizer};
 use sample::RowSample;
 
 /// What a k-means is asked to do. The defaults are faiss's for a coarse quantizer.
@@ -93,9 +95,9 @@ pub fn k_means(
     for iteration in 0..iterations {
         post_process(&mut centroids, source.dim(), metric);
         let table = device.centroid_table(&centroids, source.dim(), metric)?;
-        let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
+        let mut sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
         training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
-        training.splits += update(&mut centroids, sums, source.dim(), &mut rng)?;
+        training.splits += update(&mut centroids, &sums.sums, &mut sums.counts, source.dim(), &mut rng)?;
     }
     post_process(&mut centroids, source.dim(), metric);
     Ok(KMeans { centroids, training })
@@ -141,6 +143,10 @@ fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Res
     if source.dim() == 0 {
         return Err(Error::parameter("rows", "they have no columns", "pass rows of at least one float"));
     }
+    check_passes(params)
+}
+
+fn check_passes(params: &KMeansParams) -> Result<()> {
     if params.iterations == 0 {
         return Err(Error::parameter("iterations", 0, "choose at least 1"));
     }
@@ -194,16 +200,16 @@ fn accumulate(
 }
 
 /// Means of the assigned rows; returns how many empty clusters were filled by splitting others.
-fn update(centroids: &mut [f32], mut sums: HostSums, dim: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
-    if !sums.sums.iter().all(|sum| sum.is_finite()) {
+fn update(centroids: &mut [f32], sums: &[f32], counts: &mut [u32], dim: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
+    if !sums.iter().all(|sum| sum.is_finite()) {
         let remedy = "scale the features down, or leave such rows out";
         return Err(Error::parameter("rows", "their sums overflow float32", remedy));
     }
-    let means = sums.sums.chunks_exact(dim).zip(&sums.counts);
+    let means = sums.chunks_exact(dim).zip(&*counts);
     for (centroid, (sum, &count)) in centroids.chunks_exact_mut(dim).zip(means) {
         if count > 0 {
             centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
         }
     }
-    Ok(empty::split(centroids, &mut sums.counts, dim, rng))
+    Ok(empty::split(centroids, counts, dim, rng))
 }

@@ -10,6 +10,7 @@ mod cpu;
 mod gpu;
 mod listing;
 mod plan;
+mod pq;
 mod ranges;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use codes::{CodeSet, ScanRequest, ScanTopK, Visit};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use plan::BatchPlan;
+pub use pq::{CENTROIDS as PQ_CENTROIDS, Codebooks, flat_codes};
 pub use ranges::RowRanges;
 
 use crate::error::{Error, Result};
@@ -176,12 +178,25 @@ impl Device {
     /// # Errors
     /// As [`Device::download`].
     pub fn download_sums(&self, sums: &ClusterSums) -> Result<HostSums> {
-        let mut rows = self.download(&sums.sums.data)?;
-        if sums.sums.stride != sums.sums.dim {
-            let dim = sums.sums.dim;
-            rows = rows.chunks_exact(sums.sums.stride).flat_map(|row| &row[..dim]).copied().collect();
-        }
+        let rows = self.download_rows(&sums.sums)?;
         Ok(HostSums { sums: rows, counts: self.download(&sums.counts)?, costs: self.download(&sums.costs)? })
+    }
+
+    /// Reads a table's centroids back, as they were given.
+    ///
+    /// # Errors
+    /// As [`Device::download`].
+    pub fn download_centroids(&self, table: &CentroidTable) -> Result<Vec<f32>> {
+        self.download_rows(&table.centroids)
+    }
+
+    /// Row-major and without padding.
+    fn download_rows(&self, rows: &Matrix) -> Result<Vec<f32>> {
+        let padded = self.download(&rows.data)?;
+        if rows.stride == rows.dim {
+            return Ok(padded);
+        }
+        Ok(padded.chunks_exact(rows.stride).flat_map(|row| &row[..rows.dim]).copied().collect())
     }
 
     /// Cluster sums of zero.

@@ -10,6 +10,8 @@ mod fast_scan;
 mod nearest_centroid;
 mod nearest_probes;
 mod oracle;
+mod pq_encode;
+mod pq_update;
 mod select_topk;
 
 use std::process::ExitCode;
@@ -23,13 +25,15 @@ type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 8] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
     ("exact_topk", exact_topk::cases),
     ("fast_scan", fast_scan::cases),
     ("select_topk", select_topk::cases),
+    ("pq_encode", pq_encode::cases),
+    ("pq_update", pq_update::cases),
 ];
 
 fn main() -> ExitCode {

@@ -8,6 +8,8 @@ pub(super) mod exact_topk;
 pub(super) mod fast_scan;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
+pub(super) mod pq_encode;
+pub(super) mod pq_update;
 pub(super) mod select_topk;
 
 /// What the engine runs on, for a person to read: "CPU engine (x86_64 with AVX2, 2 threads)".

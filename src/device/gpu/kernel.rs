@@ -76,9 +76,27 @@ pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write],
     constants: &[],
 };
+pub(super) static PQ_ENCODE: GpuKernel = GpuKernel {
+    name: "pq_encode",
+    source: wgsl!("pq_encode", "shared/row_plain"),
+    bindings: &[Uniform, Read, Read, Write],
+    constants: &[],
+};
+pub(super) static PQ_ENCODE_RESIDUAL: GpuKernel = GpuKernel {
+    name: "pq_encode_residual",
+    source: wgsl!("pq_encode", "shared/row_residual"),
+    bindings: &[Uniform, Read, Read, Write, Read, Read],
+    constants: &[],
+};
+pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
+    name: "pq_update",
+    source: wgsl!("pq_update"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
+    constants: &[("BLOCK", super::pq_update::BLOCK as f64)],
+};
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 8] {
+pub fn kernels() -> [&'static GpuKernel; 11] {
     [
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
@@ -88,6 +106,9 @@ pub fn kernels() -> [&'static GpuKernel; 8] {
         &EXACT_TOPK_IP,
         &FAST_SCAN,
         &SELECT_TOPK,
+        &PQ_ENCODE,
+        &PQ_ENCODE_RESIDUAL,
+        &PQ_UPDATE,
     ]
 }
 
@@ -197,7 +218,7 @@ pub(super) use wgsl_struct;
 
 #[cfg(test)]
 pub(crate) mod layouts {
-    use super::super::{centroid_update, exact_topk, fast_scan, nearest_centroid, select_topk};
+    use super::super::{centroid_update, exact_topk, fast_scan, nearest_centroid, pq_encode, pq_update, select_topk};
     use super::*;
 
     /// Name, (field, offset) in order, size.
@@ -226,5 +247,7 @@ pub(crate) mod layouts {
         check(&FAST_SCAN, fast_scan::Task::layout());
         check(&FAST_SCAN, fast_scan::Visit::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
+        check(&PQ_ENCODE, pq_encode::Params::layout());
+        check(&PQ_UPDATE, pq_update::Params::layout());
     }
 }

@@ -11,6 +11,8 @@ pub(super) mod exact_topk;
 pub(super) mod fast_scan;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
+pub(super) mod pq_encode;
+pub(super) mod pq_update;
 pub(super) mod select_topk;
 
 use std::borrow::Cow;
@@ -68,6 +70,9 @@ struct Stages {
     exact_topk_ip: Lazy<exact_topk::ExactTopk>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
+    pq_encode: Lazy<pq_encode::PqEncode>,
+    pq_encode_residual: Lazy<pq_encode::PqEncode>,
+    pq_update: Lazy<pq_update::PqUpdate>,
 }
 
 #[derive(Debug)]

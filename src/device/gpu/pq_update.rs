@@ -1,0 +1,65 @@
+//! Launches `shaders/pq_update.wgsl`: sub-vectors, squared errors and counts added to the sums of their codes.
+
+use super::Gpu;
+use super::kernel::{PQ_UPDATE, Pipelines, wgsl_struct};
+use crate::device::buffer::{Buffer, ClusterSums, Matrix};
+use crate::device::pq::{CENTROIDS, Codebooks};
+use crate::error::Result;
+
+/// Rows a block. The blocks' tallies, 16 vec4s a column, then take half the room of the rows themselves.
+pub(super) const BLOCK: usize = 128;
+
+/// Columns a workgroup.
+const COLUMNS: usize = 64;
+
+wgsl_struct!(Params { rows, stride, subs, dsub, sums_stride, blocks });
+
+#[derive(Debug)]
+pub(crate) struct PqUpdate(Pipelines<2>);
+
+impl PqUpdate {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        gpu.stages.pq_update.get_or_make(|| Pipelines::new(gpu, &PQ_UPDATE, ["sum_blocks", "add_blocks"]).map(Self))
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, params: &Params) {
+        let columns = (params.subs * params.dsub).div_ceil(COLUMNS as u32);
+        self.0.dispatch(pass, 0, bindings, [params.blocks, columns, 1]);
+        self.0.dispatch(pass, 1, bindings, [columns, CENTROIDS as u32, 1]);
+    }
+}
+
+pub(crate) fn pq_update(
+    gpu: &Gpu,
+    rows: &Matrix,
+    codes: &Buffer<u32>,
+    codebooks: &Codebooks,
+    sums: &mut ClusterSums,
+) -> Result<()> {
+    if rows.rows == 0 {
+        return Ok(());
+    }
+    let stage = PqUpdate::get(gpu)?;
+    let params = Params {
+        rows: rows.rows as u32,
+        stride: rows.stride as u32,
+        subs: codebooks.m as u32,
+        dsub: codebooks.dsub as u32,
+        sums_stride: sums.sums.stride as u32,
+        blocks: rows.rows.div_ceil(BLOCK) as u32,
+    };
+    let work = gpu.zeros::<[f32; 4]>(params.blocks as usize * CENTROIDS * rows.dim)?;
+    let name = "pq_update";
+    let buffers = [
+        &gpu.params(&params),
+        rows.data.gpu(gpu, name)?,
+        codes.gpu(gpu, name)?,
+        codebooks.data.gpu(gpu, name)?,
+        work.gpu(gpu, name)?,
+        sums.sums.data.gpu(gpu, name)?,
+        sums.counts.gpu(gpu, name)?,
+        sums.costs.gpu(gpu, name)?,
+    ];
+    let bindings = stage.0.bind(gpu, &buffers)?;
+    gpu.run_pass(name, |pass| stage.encode(pass, &bindings, &params))
+}

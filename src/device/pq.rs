@@ -1,0 +1,187 @@
+//! Product quantizers on a device: codebooks, codes, and the stages that make and train them.
+
+use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix};
+use super::{Device, Engine, cpu, gpu};
+use crate::error::{Error, Result};
+
+/// Centroids a sub-quantizer: what a code of 4 bits can name.
+pub const CENTROIDS: usize = 16;
+
+/// Codes in a word of a device's codes.
+pub(crate) const CODES_A_WORD: usize = 8;
+
+/// A coarse quantizer and the rows' places in it, whose residuals are quantized instead of the rows.
+pub(crate) type ResidualsOf<'a> = (&'a CentroidTable, &'a Assignment);
+
+/// Codebooks of a 4-bit product quantizer on one device: 16 centroids for each of M sub-vectors.
+#[derive(Clone, Debug)]
+pub struct Codebooks {
+    /// As faiss has them on the CPU, \[M\]\[16\]\[dsub\]; \[dsub\]\[4\]\[M\]\[4\] on a GPU, where neighbouring
+    /// invocations have neighbouring sub-vectors.
+    pub(crate) data: Buffer<f32>,
+    pub(crate) m: usize,
+    pub(crate) dsub: usize,
+}
+
+impl Codebooks {
+    /// Number of sub-quantizers (M).
+    pub fn m(&self) -> usize {
+        self.m
+    }
+
+    /// Floats a sub-vector.
+    pub fn dsub(&self) -> usize {
+        self.dsub
+    }
+
+    /// Floats a row.
+    pub fn dim(&self) -> usize {
+        self.m * self.dsub
+    }
+
+    /// Words of codes a row.
+    pub fn words(&self) -> usize {
+        self.m.div_ceil(CODES_A_WORD)
+    }
+}
+
+/// faiss's flat codes, ⌈M/2⌉ bytes a row with the even sub-quantizers in the low nibbles, of codes as
+/// [`Device::pq_encode`] packs them.
+pub fn flat_codes(words: &[u32], m: usize) -> Vec<u8> {
+    let row = |row: &[u32]| row.iter().flat_map(|word| word.to_le_bytes()).take(m.div_ceil(2)).collect::<Vec<_>>();
+    words.chunks(m.div_ceil(CODES_A_WORD).max(1)).flat_map(row).collect()
+}
+
+/// Product quantizers.
+impl Device {
+    /// Copies codebooks to the device: \[M\]\[16\]\[dsub\], as faiss has them.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the centroids are not M × 16 × dsub; as [`Device::upload`].
+    pub fn codebooks(&self, centroids: &[f32], m: usize) -> Result<Codebooks> {
+        let dsub = (centroids.len() / CENTROIDS).checked_div(m).unwrap_or(0);
+        if dsub == 0 || centroids.len() != m * CENTROIDS * dsub {
+            let found = format!("{m} with {} floats of centroids", centroids.len());
+            return Err(Error::parameter("M", found, "pass 16 centroids for each of at least one sub-quantizer"));
+        }
+        let data = match &self.engine {
+            Engine::Cpu => Buffer::on_host(centroids.to_vec()),
+            Engine::Gpu(gpu) => gpu.upload(&transposed(centroids, m, dsub))?,
+        };
+        Ok(Codebooks { data, m, dsub })
+    }
+
+    /// The code of each row: of every sub-vector the nearest of its 16 centroids, of equally near ones the lowest.
+    /// ⌈M/8⌉ words a row, 8 codes a word from its lowest bits on; [`flat_codes`] makes faiss's codes of them.
+    ///
+    /// With `residuals_of` the rows less their centroids are encoded (faiss's `by_residual`).
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ.
+    pub fn pq_encode(
+        &self,
+        rows: &Matrix,
+        codebooks: &Codebooks,
+        residuals_of: Option<(&CentroidTable, &Assignment)>,
+    ) -> Result<Buffer<u32>> {
+        check_width(rows, codebooks)?;
+        if let Some((table, nearest)) = residuals_of
+            && (table.dim() != rows.dim || nearest.labels.len() != rows.rows)
+        {
+            let found = format!("{} labels of centroids of {}", nearest.labels.len(), table.dim());
+            let remedy = format!("pass those of the {} rows of {}", rows.rows, rows.dim);
+            return Err(Error::parameter("residuals", found, remedy));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::pq_encode::pq_encode(rows, codebooks, residuals_of),
+            Engine::Gpu(gpu) => gpu::pq_encode::pq_encode(gpu, rows, codebooks, residuals_of),
+        }
+    }
+
+    /// Adds each sub-vector, its squared error and a count of one to its centroid's sums, in one order on one device.
+    /// `sums` are those of M × 16 clusters of dsub floats, cluster m · 16 + c for centroid c of sub-quantizer m.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ.
+    pub fn pq_update(
+        &self,
+        rows: &Matrix,
+        codes: &Buffer<u32>,
+        codebooks: &Codebooks,
+        sums: &mut ClusterSums,
+    ) -> Result<()> {
+        check_width(rows, codebooks)?;
+        if codes.len() != rows.rows * codebooks.words() {
+            let found = format!("{} words for {} rows", codes.len(), rows.rows);
+            return Err(Error::parameter("codes", found, "pass the codes of the same rows"));
+        }
+        if (sums.sums.rows, sums.sums.dim) != (codebooks.m * CENTROIDS, codebooks.dsub) {
+            let found = format!("{} × {}", sums.sums.rows, sums.sums.dim);
+            let remedy = format!("make {} × {}", codebooks.m * CENTROIDS, codebooks.dsub);
+            return Err(Error::parameter("sums", found, remedy));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::pq_update::pq_update(rows, codes, codebooks, sums),
+            Engine::Gpu(gpu) => gpu::pq_update::pq_update(gpu, rows, codes, codebooks, sums),
+        }
+    }
+}
+
+/// [M][16][dsub] as [dsub][4][M][4].
+fn transposed(centroids: &[f32], m: usize, dsub: usize) -> Vec<f32> {
+    let mut out = Vec::with_capacity(centroids.len());
+    for j in 0..dsub {
+        for quad in (0..CENTROIDS).step_by(4) {
+            for sub in 0..m {
+                out.extend((quad..quad + 4).map(|centroid| centroids[(sub * CENTROIDS + centroid) * dsub + j]));
+            }
+        }
+    }
+    out
+}
+
+fn check_width(rows: &Matrix, codebooks: &Codebooks) -> Result<()> {
+    if rows.dim != codebooks.dim() {
+        let found = format!("{} floats wide", rows.dim);
+        return Err(Error::parameter("rows", found, format!("the product quantizer has {}", codebooks.dim())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flat_codes_leave_out_what_a_row_does_not_fill() {
+        assert_eq!(flat_codes(&[0x0000_0321, 0x0000_0054], 3), [0x21, 0x03, 0x54, 0x00]);
+        assert_eq!(flat_codes(&[0x8765_4321, 0x0000_0009], 9), [0x21, 0x43, 0x65, 0x87, 0x09]);
+        assert_eq!(flat_codes(&[], 3), [0; 0]);
+        assert_eq!(flat_codes(&[1], 0), [0; 0]);
+    }
+
+    #[test]
+    fn codebooks_have_sixteen_centroids_a_sub_quantizer() {
+        let made = Device::cpu().codebooks(&[0.0; 96], 2).unwrap();
+        assert_eq!((made.m(), made.dsub(), made.dim(), made.words()), (2, 3, 6, 1));
+        for (floats, m) in [(0, 1), (16, 0), (17, 1), (16, 2), (16, usize::MAX)] {
+            assert!(Device::cpu().codebooks(&vec![0.0; floats], m).is_err());
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        let device = Device::cpu();
+        let codebooks = device.codebooks(&[0.0; 64], 2).unwrap();
+        let rows = device.upload(&[0.0; 6], 2).unwrap();
+        let wide = device.upload(&[0.0; 6], 3).unwrap();
+        assert!(device.pq_encode(&wide, &codebooks, None).is_err());
+        let codebooks = device.codebooks(&[0.0; 32], 2).unwrap();
+        let codes = device.pq_encode(&rows, &codebooks, None).unwrap();
+        let few = device.upload(&[0.0; 4], 2).unwrap();
+        let mut sums = device.cluster_sums(32, 1).unwrap();
+        assert!(device.pq_update(&few, &codes, &codebooks, &mut sums).is_err());
+        assert!(device.pq_update(&rows, &codes, &codebooks, &mut device.cluster_sums(16, 1).unwrap()).is_err());
+        assert!(device.pq_update(&rows, &codes, &codebooks, &mut sums).is_ok());
+    }
+}

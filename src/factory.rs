@@ -63,18 +63,15 @@ impl IndexSpec {
         }
     }
 
-    /// Fails, by name, for what the grammar knows and this version does not build yet.
-    pub fn check_built(&self) -> Result<()> {
-        let unbuilt = match self.codes {
-            Codes::PqFastScan { .. } => self.codes.to_string(),
-            Codes::Flat if self.refine => "RFlat".to_owned(),
-            Codes::Flat => return Ok(()),
+    /// The same with M filled in where it is left open: d / 2, or d where that is odd.
+    pub fn with_dim(self, d: usize) -> Self {
+        let codes = match self.codes {
+            Codes::PqFastScan { m: None, by_residual } => {
+                Codes::PqFastScan { m: Some(if d.is_multiple_of(2) { d / 2 } else { d }), by_residual }
+            }
+            codes => codes,
         };
-        Err(Error::parameter(
-            "factory",
-            format_args!("{unbuilt} is understood but this version does not build it yet"),
-            "use Flat or IVFn,Flat",
-        ))
+        Self { codes, ..self }
     }
 }
 
@@ -240,9 +237,12 @@ mod tests {
         assert_eq!(message("L2".parse::<Similarity>()), "metric: \"L2\" is not known; choose l2, ip or cosine");
     }
 
+    fn pq(m: Option<usize>) -> IndexSpec {
+        IndexSpec { codes: Codes::PqFastScan { m, by_residual: false }, ..FLAT }
+    }
+
     #[test]
     fn m_divides_d() {
-        let pq = |m| IndexSpec { codes: Codes::PqFastScan { m, by_residual: false }, ..FLAT };
         assert!(FLAT.check_dim(7).is_ok());
         assert!(pq(None).check_dim(7).is_ok());
         assert!(pq(Some(128)).check_dim(256).is_ok());
@@ -256,16 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_yet_is_named() {
-        let built = |text: &str| text.parse::<IndexSpec>().unwrap().check_built();
-        for text in ["Flat", "IVF,Flat", "L2norm,IVF16,Flat"] {
-            assert!(built(text).is_ok(), "{text}");
-        }
-        for (text, named) in [("IVF16,PQ128x4fsr,RFlat", "PQ128x4fsr"), ("PQx4fs", "PQx4fs"), ("Flat,RFlat", "RFlat")] {
-            assert_eq!(
-                message(built(text)),
-                format!("factory: {named} is understood but this version does not build it yet; use Flat or IVFn,Flat")
-            );
-        }
+    fn an_open_m_is_half_the_width() {
+        let m = |d| match pq(None).with_dim(d).codes {
+            Codes::PqFastScan { m, .. } => m,
+            Codes::Flat => None,
+        };
+        assert_eq!((m(768), m(7)), (Some(384), Some(7)));
+        assert_eq!(pq(Some(3)).with_dim(768), pq(Some(3)));
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use rvc_gpu_index::cluster::{KMeansParams, Training};
-use rvc_gpu_index::device::Device;
+use rvc_gpu_index::device::{Device, PQ_CENTROIDS};
 use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
 use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe};
@@ -165,10 +165,14 @@ fn train(
         KMeansParams { iterations, seed: args.seed, batch_rows: args.job.batch_rows(), ..KMeansParams::default() };
     let sampled = plan.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(voice.rows());
     let total = sampled.saturating_mul(iterations);
-    let training = index.train(device, voice, &params, &mut |at| {
-        if let At::Training { iteration, rows } = at {
-            progress.at("training", iteration * sampled + rows, total);
+    let codes = KMeansParams::product_quantizer();
+    let code_rows = voice.rows().min(PQ_CENTROIDS * codes.max_rows_per_centroid);
+    let training = index.train(device, voice, &params, &mut |at| match at {
+        At::Training { iteration, rows } => progress.at("training", iteration * sampled + rows, total),
+        At::TrainingCodes { iteration, rows } => {
+            progress.at("codebooks", iteration * code_rows + rows, code_rows * codes.iterations);
         }
+        At::Assigning { .. } | At::Adding { .. } => {}
     });
     progress.finish();
     training
@@ -178,7 +182,7 @@ fn add(args: &BuildArgs, index: &mut Index, device: &Device, voice: &NpyFiles, p
     let added = index.add(device, voice, args.job.batch_rows(), &mut |at| match at {
         At::Assigning { rows } => progress.at("assigning", rows, voice.rows()),
         At::Adding { rows } => progress.at("adding", rows, voice.rows()),
-        At::Training { .. } => {}
+        At::Training { .. } | At::TrainingCodes { .. } => {}
     });
     progress.finish();
     added

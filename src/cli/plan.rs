@@ -24,7 +24,7 @@ impl Plan {
     pub fn new(args: &BuildArgs, voice: &NpyFiles) -> Result<Self> {
         let (mut spec, metric) = args.metric.apply(args.factory.clone());
         spec.check_dim(voice.dim())?;
-        spec.check_built()?;
+        spec = spec.with_dim(voice.dim());
         let nlist = nlist(args, &spec, voice.rows())?;
         let nprobe = nprobe(args, &spec, nlist)?;
         spec.ivf = nlist.map(|nlist| Ivf { nlist: Some(nlist) });

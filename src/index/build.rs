@@ -1,13 +1,11 @@
-//! Training an index and adding rows to it.
+//! Making an index and training it.
 
-use std::sync::Arc;
-
-use super::{Index, IndexKind, InvertedLists, IvfFlat};
+use super::{BlockLists, Index, IndexKind, InvertedLists, IvfPqFastScan, PqFastScan, ProductQuantizer};
 use crate::cluster::{self, KMeansParams, Training};
-use crate::device::Device;
+use crate::device::{CentroidTable, Device};
 use crate::error::{Error, Result};
-use crate::factory::{IndexSpec, Metric};
-use crate::features::{FeatureSource, Normalized, for_each_batch};
+use crate::factory::{Codes, IndexSpec, Metric};
+use crate::features::{FeatureSource, Normalized};
 
 /// How far a build has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +17,14 @@ pub enum Progress {
         /// Rows done in this pass.
         rows: usize,
     },
-    /// Rows are assigned to their lists.
+    /// The codebooks' k-means runs over its rows; `iteration` counts from 0.
+    TrainingCodes {
+        /// The present pass.
+        iteration: usize,
+        /// Rows done in this pass.
+        rows: usize,
+    },
+    /// Rows are assigned to their lists, or encoded.
     Assigning {
         /// Rows done.
         rows: usize,
@@ -32,28 +37,44 @@ pub enum Progress {
 }
 
 impl Index {
-    /// An empty index of the kind that `spec` names, over rows of `dim` floats; nprobe is 1 until set.
+    /// An empty index of the kind that `spec` names, over rows of `dim` floats; nprobe is 1 until set. An M that is left
+    /// open is d / 2, and an index with `RFlat` re-ranks as many candidates as are asked for.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a kind that is not built yet, or an IVF whose nlist is left open.
+    /// [`Error::Parameter`] for an M that does not divide d, or an IVF whose nlist is left open.
     pub fn new(spec: &IndexSpec, metric: Metric, dim: usize) -> Result<Self> {
-        spec.check_built()?;
-        spec.check_dim(dim)?;
         if dim == 0 {
             return Err(Error::parameter("dim", 0, "index rows of at least one float"));
         }
-        let index = match &spec.ivf {
-            None => Self::flat(dim, metric, Vec::new())?,
+        spec.check_dim(dim)?;
+        let spec = spec.clone().with_dim(dim);
+        let nlist = match spec.ivf {
+            None => None,
             Some(ivf) => {
-                let Some(nlist) = ivf.nlist else {
-                    return Err(Error::parameter("nlist", format!("left open by {spec}"), "name it, or ask a recipe"));
-                };
+                let left_open =
+                    || Error::parameter("nlist", format!("left open by {spec}"), "name it, or ask a recipe");
+                let nlist = ivf.nlist.ok_or_else(left_open)?;
                 // Before room is made for the lists.
                 cluster::check_nlist(nlist)?;
-                Self::ivf_flat(metric, Vec::new(), 1, InvertedLists::new(nlist, dim))?
+                Some(nlist)
             }
         };
-        Ok(if spec.l2norm { index.with_l2norm() } else { index })
+        let index = match (spec.codes, nlist) {
+            (Codes::Flat, None) => Self::flat(dim, metric, Vec::new())?,
+            (Codes::Flat, Some(nlist)) => Self::ivf_flat(metric, Vec::new(), 1, InvertedLists::new(nlist, dim))?,
+            (Codes::PqFastScan { m, by_residual }, nlist) => {
+                let pq = ProductQuantizer::new(dim, m.unwrap_or(dim), Vec::new())?;
+                match nlist {
+                    None => Self::pq_fast_scan(metric, PqFastScan::from_codes(pq, &[])?),
+                    Some(nlist) => {
+                        let lists = BlockLists::from_codes(pq.m(), nlist, &[], &[])?;
+                        Self::ivf_pq_fast_scan(metric, IvfPqFastScan::new(Vec::new(), 1, by_residual, pq, lists)?)
+                    }
+                }
+            }
+        };
+        let index = if spec.l2norm { index.with_l2norm() } else { index };
+        if spec.refine { index.with_refine(Vec::new(), 1.0) } else { Ok(index) }
     }
 
     /// Sets the number of lists that a search visits unless it names another; nothing to set on an index without lists.
@@ -72,10 +93,13 @@ impl Index {
         Ok(())
     }
 
-    /// Trains the coarse quantizer on `source`; a flat index needs none. An index that has rows keeps its centroids.
+    /// Trains the coarse quantizer and the codebooks on `source`, as far as the index has them. Codebooks are trained
+    /// with the seed and the batches of `params` and faiss's own parameters otherwise. The report is that of the coarse
+    /// quantizer where there is one.
     ///
     /// # Errors
-    /// As [`cluster::k_means`]; [`Error::Parameter`] where the widths differ or rows were added already.
+    /// As [`cluster::k_means`] and [`cluster::train_product_quantizer`]; [`Error::Parameter`] where the widths differ or
+    /// rows were added already.
     pub fn train(
         &mut self,
         device: &Device,
@@ -90,79 +114,65 @@ impl Index {
         }
         let normalized = Normalized(source);
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
-        let metric = self.metric;
-        let IvfFlat { centroids, lists, .. } = match &mut self.kind {
-            IndexKind::Flat { .. } => return Ok(Training::default()),
-            IndexKind::IvfFlat(ivf) => ivf,
-            IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_) => return Err(self.comes_later("training")),
+        let (nlist, metric, dim) = (self.nlist(), self.metric, self.dim);
+        let coarse = match nlist {
+            None => None,
+            Some(nlist) => {
+                let report = |iteration, rows| progress(Progress::Training { iteration, rows });
+                Some(cluster::k_means(device, source, nlist, metric, params, report)?)
+            }
         };
-        let report = |iteration, rows| progress(Progress::Training { iteration, rows });
-        let trained = cluster::k_means(device, source, lists.nlist(), metric, params, report)?;
-        *centroids = trained.centroids;
-        Ok(trained.training)
+        let centroids = coarse.as_ref().map(|trained| trained.centroids.as_slice());
+        let codes = match &self.kind {
+            IndexKind::Flat { .. } | IndexKind::IvfFlat(_) => None,
+            IndexKind::PqFastScan(whole) => Some(train_codes(device, source, &whole.pq, params, None, progress)?),
+            IndexKind::IvfPqFastScan(ivf) => {
+                let residuals = centroids.filter(|_| ivf.by_residual);
+                let table = residuals.map(|centroids| device.centroid_table(centroids, dim, metric)).transpose()?;
+                Some(train_codes(device, source, &ivf.pq, params, table.as_ref(), progress)?)
+            }
+        };
+        let (pq, code_training) = codes.unzip();
+        let (centroids, training) = coarse.map(|trained| (trained.centroids, trained.training)).unzip();
+        self.take_trained(centroids.unwrap_or_default(), pq);
+        let (Some(training), Some(code_training)) = (&training, &code_training) else {
+            return Ok(training.or(code_training).unwrap_or_default());
+        };
+        let warnings = [training.warnings.clone(), code_training.warnings.clone()].concat();
+        Ok(Training { warnings, ..training.clone() })
     }
 
-    /// Adds all rows of `source`; they get the ids from [`Index::ntotal`] on. Rows are read twice (to assign them, to
-    /// copy them), `batch_rows` at a time, so that memory holds the index and a batch.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where the widths differ or the index is not trained; what the source or the device reports.
-    /// After an error the index is as it was.
-    pub fn add(
-        &mut self,
-        device: &Device,
-        source: &dyn FeatureSource,
-        batch_rows: Option<usize>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<()> {
-        self.check_width(source)?;
-        if !self.is_trained() {
-            return Err(Error::parameter("add", "the index is not trained", "train it first"));
-        }
-        if self.refine.is_some() {
-            return Err(self.comes_later("adding to"));
-        }
-        let normalized = Normalized(source);
-        let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
-        let plan = device.batch_plan(source.rows(), source.dim(), 1, batch_rows);
-        let (dim, metric) = (self.dim, self.metric);
+    fn take_trained(&mut self, trained: Vec<f32>, trained_pq: Option<ProductQuantizer>) {
         match &mut self.kind {
-            IndexKind::Flat { rows } => {
-                let rows = Arc::<Vec<f32>>::make_mut(rows);
-                let kept = rows.len();
-                rows.reserve_exact(source.rows() * dim);
-                let copied = for_each_batch(source, plan.batch_rows, |start, batch| {
-                    rows.extend_from_slice(batch);
-                    progress(Progress::Adding { rows: start + batch.len() / dim });
-                    Ok(())
-                });
-                if copied.is_err() {
-                    rows.truncate(kept);
-                }
-                copied
+            IndexKind::Flat { .. } => {}
+            IndexKind::IvfFlat(ivf) => ivf.centroids = trained,
+            IndexKind::PqFastScan(PqFastScan { pq, .. }) => *pq = trained_pq.unwrap_or_else(|| pq.clone()),
+            IndexKind::IvfPqFastScan(IvfPqFastScan { centroids, pq, .. }) => {
+                *centroids = trained;
+                *pq = trained_pq.unwrap_or_else(|| pq.clone());
             }
-            IndexKind::IvfFlat(ivf) => {
-                let table = device.centroid_table(&ivf.centroids, dim, metric)?;
-                let report = |rows| progress(Progress::Assigning { rows });
-                let labels = cluster::assign(device, source, &table, batch_rows, report)?;
-                let mut grown = ivf.lists.grown(&labels);
-                for_each_batch(source, plan.batch_rows, |start, batch| {
-                    grown.put(batch);
-                    progress(Progress::Adding { rows: start + batch.len() / dim });
-                    Ok(())
-                })?;
-                ivf.lists = grown.finish();
-                Ok(())
-            }
-            IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_) => Err(self.comes_later("adding to")),
         }
     }
 
-    fn check_width(&self, source: &dyn FeatureSource) -> Result<()> {
+    pub(super) fn check_width(&self, source: &dyn FeatureSource) -> Result<()> {
         if source.dim() != self.dim {
             let found = format!("{} floats wide", source.dim());
             return Err(Error::parameter("rows", found, format!("the index has {}", self.dim)));
         }
         Ok(())
     }
+}
+
+fn train_codes(
+    device: &Device,
+    source: &dyn FeatureSource,
+    pq: &ProductQuantizer,
+    params: &KMeansParams,
+    residuals_of: Option<&CentroidTable>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(ProductQuantizer, Training)> {
+    let params = KMeansParams { seed: params.seed, batch_rows: params.batch_rows, ..KMeansParams::product_quantizer() };
+    let report = |iteration, rows| progress(Progress::TrainingCodes { iteration, rows });
+    let trained = cluster::train_product_quantizer(device, source, pq.m(), &params, residuals_of, report)?;
+    Ok((ProductQuantizer::new(pq.dim(), pq.m(), trained.codebooks)?, trained.training))
 }

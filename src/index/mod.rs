@@ -1,6 +1,7 @@
 //! The index: whole rows or 4-bit codes of them, with inverted lists or without, optionally behind an L2 normalisation
 //! and before a refinement by the exact rows.
 
+mod add;
 mod block_lists;
 mod build;
 mod code_blocks;
@@ -188,12 +189,6 @@ impl Index {
         };
         let ivf = self.nlist().map(|nlist| Ivf { nlist: Some(nlist) });
         IndexSpec { l2norm: self.l2norm, ivf, codes, refine: self.refine.is_some() }
-    }
-
-    /// The error for what is read and written, but not yet built or searched.
-    pub(crate) fn comes_later(&self, doing: &str) -> Error {
-        let found = format!("{doing} {} comes with a later version", self.spec());
-        Error::parameter("index", found, "use Flat or IVFn,Flat")
     }
 }
 

@@ -26,6 +26,18 @@ const SAMPLES: [Sample; 2] = [
     Sample { folder: "voice-sample-v2", queries: "voice-sample-v2/query768.npy" },
 ];
 
+/// Indexes built here.
+const OURS: [&str; 8] = [
+    "Flat",
+    "IVF20,Flat",
+    "L2norm,Flat",
+    "L2norm,IVF20,Flat,RFlat",
+    "PQx4fs",
+    "L2norm,PQx4fs,RFlat",
+    "IVF20,PQ64x4fs,RFlat",
+    "L2norm,IVF20,PQ64x4fsr",
+];
+
 /// Indexes built by faiss.
 const THEIRS: [&str; 10] = [
     "Flat",
@@ -48,7 +60,7 @@ pub fn cases() -> Vec<(String, Case)> {
     let (devices, missing) = devices();
     for device in devices {
         for metric in METRICS {
-            for factory in ["Flat", "IVF20,Flat", "L2norm,Flat", "L2norm,IVF20,Flat"] {
+            for factory in OURS {
                 let name = |direction| format!("{direction}/{}/{factory}/{metric}", device.info().selector);
                 for sample in SAMPLES {
                     let device = device.clone();
@@ -89,7 +101,8 @@ fn search_ours(faiss: &Faiss, device: &Device, factory: &str, metric: Metric, sa
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("ours.index");
     write_index(&index, &file, Existing::Keep)?;
-    if !index.l2norm() {
+    let keeps_rows = matches!(index.kind(), IndexKind::Flat { .. } | IndexKind::IvfFlat(_)) && !index.l2norm();
+    if keeps_rows || index.refine().is_some() {
         let (_, theirs) = faiss.describe(&file)?;
         let mut rows = vec![0.0; theirs.len()];
         voice.read(0, &mut rows)?;

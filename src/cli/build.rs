@@ -25,6 +25,8 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index build logs/my-voice
       writes trained_IVF…_my-voice_v2.index and added_IVF…_my-voice_v2.index into logs/my-voice, as RVC does
   rvc-gpu-index build features/ -o voice.index --metric cosine --nlist 4sqrt --nprobe 4
+  rvc-gpu-index build logs/my-voice --factory PQx4fs,RFlat
+      codes of 4 bits that are scanned whole, and exact rows that re-rank what they find
   rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
 
 /// Build an index from the features of a voice
@@ -37,7 +39,8 @@ pub struct BuildArgs {
     /// Index file to write [default: RVC's names in an experiment folder, else INPUT.index]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Index to build, as faiss names it: Flat, IVF1024,Flat, or IVF,Flat, which leaves the number of lists to --nlist
+    /// Index to build, as faiss names it: Flat, IVF1024,Flat, PQ384x4fs, IVF1024,PQ128x4fs; with L2norm, before or ,RFlat
+    /// behind; IVF,Flat leaves the number of lists to --nlist, PQx4fs means half as many parts as columns
     #[arg(long, value_name = "FACTORY", default_value = "IVF,Flat")]
     pub factory: IndexSpec,
     /// What near means: l2, ip (inner product) or cosine (which puts L2norm before the index)

@@ -5,6 +5,8 @@ use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::lookup_tables::{ByteTables, ScaleBound, float_table, residual_table};
 use super::{Index, IndexKind, IvfPqFastScan, Neighbors, ProductQuantizer};
 use crate::device::{CentroidTable, CodeSet, Device, MAX_K, Matrix, RowRanges, RowSet, ScanRequest, TopK, Visit};
@@ -109,17 +111,17 @@ impl Searcher {
         let matrix = self.device.upload(queries, self.index.dim)?;
         match (&self.resident, &self.index.kind) {
             (Resident::Codes(codes), IndexKind::PqFastScan(whole)) => {
-                let tables = |query: &[f32]| {
+                let tables = queries.par_chunks_exact(self.index.dim).map(|query| {
                     let table = float_table(&whole.pq, self.index.metric, query);
                     (ByteTables::new(&[table], &[], ScaleBound::Entries), iter::once(0..whole.ntotal as u32).collect())
-                };
-                self.scan(queries, &whole.pq, codes, k, queries.chunks_exact(self.index.dim).map(tables))
+                });
+                self.scan(&whole.pq, codes, k, tables.collect())
             }
             (Resident::Codes(codes), IndexKind::IvfPqFastScan(ivf)) => {
                 let probes = self.probes(&matrix, nprobe)?;
-                let visits = queries.chunks_exact(self.index.dim).zip(probes.chunks_exact(nprobe));
+                let visits = queries.par_chunks_exact(self.index.dim).zip(probes.par_chunks_exact(nprobe));
                 let tables = visits.map(|(query, probes)| list_tables(ivf, self.index.metric, query, probes));
-                self.scan(queries, &ivf.pq, codes, k, tables)
+                self.scan(&ivf.pq, codes, k, tables.collect())
             }
             (Resident::Rows(rows), _) => {
                 let ranges = self.ranges(&matrix, rows, nprobe)?;
@@ -133,14 +135,13 @@ impl Searcher {
     /// Scans codes with the byte tables of each query over its slots.
     fn scan(
         &self,
-        queries: &[f32],
         pq: &ProductQuantizer,
         codes: &CodeSet,
         k: usize,
-        tables: impl Iterator<Item = (ByteTables, Vec<Range<u32>>)>,
+        tables: Vec<(ByteTables, Vec<Range<u32>>)>,
     ) -> Result<(Vec<f32>, Vec<u32>)> {
         let mut request = ScanRequest::new(pq.m());
-        let mut scales = Vec::with_capacity(queries.len() / self.index.dim);
+        let mut scales = Vec::with_capacity(tables.len());
         for (bytes, lists) in tables {
             let numbers = bytes.tables.iter().map(|table| request.add_table(table)).collect::<Result<Vec<_>>>()?;
             let visits: Vec<_> = (lists.into_iter().enumerate())

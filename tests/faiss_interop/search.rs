@@ -19,23 +19,30 @@ use super::faiss::{Faiss, METRICS, Outcome, Setting};
 struct Sample {
     folder: &'static str,
     queries: &'static str,
+    /// Indexes built from it here.
+    ours: &'static [&'static str],
 }
 
 const SAMPLES: [Sample; 2] = [
-    Sample { folder: "voice-sample", queries: "voice-sample/query256.npy" },
-    Sample { folder: "voice-sample-v2", queries: "voice-sample-v2/query768.npy" },
-];
-
-/// Indexes built here.
-const OURS: [&str; 8] = [
-    "Flat",
-    "IVF20,Flat",
-    "L2norm,Flat",
-    "L2norm,IVF20,Flat,RFlat",
-    "PQx4fs",
-    "L2norm,PQx4fs,RFlat",
-    "IVF20,PQ64x4fs,RFlat",
-    "L2norm,IVF20,PQ64x4fsr",
+    Sample {
+        folder: "voice-sample",
+        queries: "voice-sample/query256.npy",
+        ours: &[
+            "Flat",
+            "IVF20,Flat",
+            "L2norm,Flat",
+            "L2norm,IVF20,Flat,RFlat",
+            "PQx4fs",
+            "L2norm,PQx4fs,RFlat",
+            "IVF20,PQ64x4fs,RFlat",
+            "L2norm,IVF20,PQ64x4fsr",
+        ],
+    },
+    Sample {
+        folder: "voice-sample-v2",
+        queries: "voice-sample-v2/query768.npy",
+        ours: &["IVF20,Flat", "IVF20,PQ96x4fsr,RFlat"],
+    },
 ];
 
 /// Indexes built by faiss.
@@ -60,12 +67,12 @@ pub fn cases() -> Vec<(String, Case)> {
     let (devices, missing) = devices();
     for device in devices {
         for metric in METRICS {
-            for factory in OURS {
-                let name = |direction| format!("{direction}/{}/{factory}/{metric}", device.info().selector);
-                for sample in SAMPLES {
+            for sample in SAMPLES {
+                for factory in sample.ours {
+                    let name = format!("search_ours/{}/{factory}/{metric}", device.info().selector);
                     let device = device.clone();
                     cases.push((
-                        format!("{}/{}", name("search_ours"), sample.folder),
+                        format!("{name}/{}", sample.folder),
                         Box::new(move |faiss| search_ours(faiss, &device, factory, metric, sample)),
                     ));
                 }

@@ -1,5 +1,6 @@
 //! The k nearest rows of each query among its ranges, by exact distances.
 
+use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use super::distance::distance;
@@ -41,7 +42,7 @@ pub(crate) fn exact_topk(
                     for visit in &group.visits {
                         let x = &query_data[visit.query as usize * dim..][..dim];
                         let nearest = &mut nearest[visit.query as usize - first];
-                        arch.dispatch(|| scan(metric, x, block, start, nearest));
+                        arch.dispatch(Scan { metric, x, block, first: start, nearest });
                     }
                 }
             }
@@ -57,11 +58,24 @@ pub(crate) fn exact_topk(
     Ok(top)
 }
 
-/// Offers every row of a block; the smallest key is the nearest, so inner products are negated.
-#[inline(always)]
-fn scan(metric: Metric, x: &[f32], block: &[f32], first: u32, nearest: &mut Smallest) {
-    for (row, number) in block.chunks_exact(x.len()).zip(first..) {
-        let found = distance(metric, x, row);
-        nearest.offer(if metric == Metric::L2 { found } else { -found }, number);
+/// Offers every row of a block; the smallest key is the nearest, so inner products are negated. A closure would not be
+/// inlined, and so not be compiled for the machine's SIMD.
+struct Scan<'a> {
+    metric: Metric,
+    x: &'a [f32],
+    block: &'a [f32],
+    first: u32,
+    nearest: &'a mut Smallest,
+}
+
+impl NullaryFnOnce for Scan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (row, number) in self.block.chunks_exact(self.x.len()).zip(self.first..) {
+            let found = distance(self.metric, self.x, row);
+            self.nearest.offer(if self.metric == Metric::L2 { found } else { -found }, number);
+        }
     }
 }

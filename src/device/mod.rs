@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
-pub use codes::{CodeSet, ScanRequest, ScanTopK, Visit};
+pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK, Visit};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use plan::BatchPlan;

@@ -6,8 +6,9 @@ use super::fourcc::FourCc;
 use super::header::Header;
 use super::reader::Reader;
 use super::writer::WriteFields;
+use crate::device::BLOCK_ROWS;
 use crate::error::Result;
-use crate::index::{BLOCK_ROWS, BlockLists, CodeBlocks, ProductQuantizer};
+use crate::index::{BlockLists, CodeBlocks, ProductQuantizer};
 
 /// Stands where other lists say how many bytes a row has: in blocks, rows have no bytes of their own.
 const NO_CODE_SIZE: i64 = -1;

@@ -8,8 +8,9 @@ use super::ivf::{self, IvfHeader};
 use super::reader::Reader;
 use super::writer::WriteFields;
 use super::{block_lists, product_quantizer};
+use crate::device::BLOCK_ROWS;
 use crate::error::Result;
-use crate::index::{BLOCK_ROWS, CodeBlocks, Index, IndexKind, IvfPqFastScan, PqFastScan, ProductQuantizer};
+use crate::index::{CodeBlocks, Index, IndexKind, IvfPqFastScan, PqFastScan, ProductQuantizer};
 
 /// `implem`, `qbs` and `qbs2`: which of its search loops faiss takes; 0 leaves it the choice. Read from no file.
 const ANY_LOOP: u8 = 0;

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::code_blocks::{BLOCK_ROWS, CodeBlocks, count_codes};
+use super::code_blocks::{CodeBlocks, count_codes};
 use super::places::{NewPlaces, grown_sizes, starts_of};
+use crate::device::BLOCK_ROWS;
 use crate::error::{Error, Result};
 
 /// What stands for an id where a block has no row.

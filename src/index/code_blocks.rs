@@ -3,10 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::device::BLOCK_ROWS;
 use crate::error::{Error, Result};
-
-/// Rows of a block.
-pub const BLOCK_ROWS: usize = 32;
 
 /// Codes of M × 4 bits in blocks of 32 rows. A block holds 32 bytes for each pair of sub-quantizers: 16 for the even
 /// one, then 16 for the odd one, and in a byte one row's code below that of the 16th row after it. An odd M has an empty

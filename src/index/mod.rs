@@ -20,7 +20,7 @@ mod spread;
 
 pub use block_lists::{BlockList, BlockLists};
 pub use build::Progress;
-pub use code_blocks::{BLOCK_ROWS, CodeBlocks};
+pub use code_blocks::CodeBlocks;
 pub use inverted_lists::{InvertedList, InvertedLists};
 pub use ivf_pq_fast_scan::IvfPqFastScan;
 pub use neighbors::Neighbors;

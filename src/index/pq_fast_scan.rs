@@ -1,7 +1,8 @@
 //! `PQMx4fs`: codes of all rows, in order.
 
 use super::ProductQuantizer;
-use super::code_blocks::{BLOCK_ROWS, CodeBlocks, count_codes};
+use super::code_blocks::{CodeBlocks, count_codes};
+use crate::device::BLOCK_ROWS;
 use crate::error::Result;
 
 /// The parts of a `PQMx4fs` index: a code for each row, in order; row i is at place i and has id i.

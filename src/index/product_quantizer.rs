@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// Codewords of a sub-quantizer: as many as 4 bits can name.
-pub const CODEWORDS: usize = 16;
+pub use crate::device::PQ_CENTROIDS as CODEWORDS;
 
 /// Cuts a row of d floats into M parts of d / M floats, and names each part by the nearest of its 16 codewords.
 #[derive(Clone, Debug, PartialEq)]

@@ -113,7 +113,10 @@ impl Searcher {
             (Resident::Codes(codes), IndexKind::PqFastScan(whole)) => {
                 let tables = queries.par_chunks_exact(self.index.dim).map(|query| {
                     let table = float_table(&whole.pq, self.index.metric, query);
-                    (ByteTables::new(&[table], &[], ScaleBound::Entries), iter::once(0..whole.ntotal as u32).collect())
+                    // A query of NaN is near to nothing.
+                    let finite = query.iter().all(|x| x.is_finite());
+                    let all = iter::once(0..whole.ntotal as u32).filter(|_| finite).collect();
+                    (ByteTables::new(&[table], &[], ScaleBound::Entries), all)
                 });
                 self.scan(&whole.pq, codes, k, tables.collect())
             }
@@ -239,4 +242,57 @@ fn list_tables(ivf: &IvfPqFastScan, metric: Metric, query: &[f32], probes: &[u32
 
 fn slots(places: Range<usize>) -> Range<u32> {
     places.start as u32..places.end as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::KMeansParams;
+    use crate::factory::IndexSpec;
+    use crate::features::MemoryRows;
+
+    fn searcher(factory: &str, metric: Metric) -> Searcher {
+        let values: Vec<f32> = (0..400 * 4).map(|i| ((i * 7919) % 1009) as f32 / 100.0 - 5.0).collect();
+        let (rows, device) = (MemoryRows::new(&values, 4).unwrap(), Device::cpu());
+        let mut index = Index::new(&factory.parse::<IndexSpec>().unwrap(), metric, 4).unwrap();
+        index.train(&device, &rows, &KMeansParams::default(), &mut |_| ()).unwrap();
+        index.add(&device, &rows, Some(150), &mut |_| ()).unwrap();
+        Searcher::new(index, &device).unwrap()
+    }
+
+    const KINDS: [&str; 8] =
+        ["Flat", "IVF6,Flat", "PQx4fs", "IVF6,PQx4fs", "IVF6,PQx4fsr", "PQ4x4fs,RFlat", "Flat,RFlat", "L2norm,PQ1x4fs"];
+
+    #[test]
+    fn queries_of_nan_find_nothing_and_harm_no_other() {
+        for (kind, metric) in KINDS.iter().flat_map(|kind| [(kind, Metric::L2), (kind, Metric::InnerProduct)]) {
+            let searcher = searcher(kind, metric);
+            let params = SearchParams { nprobe: searcher.index().nlist().map(|_| 3), k_factor: None };
+            let found = searcher.search(&[f32::NAN, 0.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0], 3, &params).unwrap();
+            assert_eq!(found.ids[..3], [-1; 3], "{kind} {metric}");
+            assert_eq!(found.distances[..3], [metric.worst(); 3], "{kind} {metric}");
+            let alone = searcher.search(&[1.0, 2.0, 3.0, 4.0], 3, &params).unwrap();
+            assert_eq!(
+                (&found.ids[3..], &found.distances[3..]),
+                (&alone.ids[..], &alone.distances[..]),
+                "{kind} {metric}"
+            );
+            assert!(alone.distances.iter().all(|x| x.is_finite()) && alone.ids.iter().all(|&id| id >= 0), "{kind}");
+        }
+    }
+
+    #[test]
+    fn k_factors_that_cannot_be() {
+        let refined = searcher("PQx4fs,RFlat", Metric::L2);
+        let search = |searcher: &Searcher, k, k_factor| {
+            searcher.search(&[0.0; 4], k, &SearchParams { nprobe: None, k_factor: Some(k_factor) }).map(|found| found.k)
+        };
+        assert_eq!(search(&refined, 8, 2.5).unwrap(), 8);
+        // More candidates than the index has rows.
+        assert_eq!(search(&refined, 500, 2.0).unwrap(), 500);
+        for (k, k_factor) in [(8, 0.5), (8, f32::NAN), (8, 1001.0), (1024, 1.5), (8, -1.0)] {
+            assert!(search(&refined, k, k_factor).unwrap_err().is_usage(), "{k} {k_factor}");
+        }
+        assert!(search(&searcher("PQx4fs", Metric::L2), 8, 2.0).unwrap_err().is_usage());
+    }
 }

@@ -204,12 +204,17 @@ impl Device {
     /// # Errors
     /// As [`Device::upload`].
     pub fn cluster_sums(&self, nlist: usize, dim: usize) -> Result<ClusterSums> {
-        let sums = self.upload(&vec![0.0; nlist * dim], dim)?;
-        let (counts, costs) = match &self.engine {
-            Engine::Cpu => (Buffer::on_host(vec![0; nlist]), Buffer::on_host(vec![0.0; nlist])),
-            Engine::Gpu(gpu) => (gpu.upload(&vec![0; nlist])?, gpu.upload(&vec![0.0; nlist])?),
+        let (stride, data, counts, costs) = match &self.engine {
+            Engine::Cpu => {
+                let zeros = |len: usize| Buffer::on_host(vec![0.0; len]);
+                (dim, zeros(nlist * dim), Buffer::on_host(vec![0; nlist]), zeros(nlist))
+            }
+            Engine::Gpu(gpu) => {
+                let stride = gpu::stride_of(dim);
+                (stride, gpu.zeros(nlist * stride)?, gpu.zeros(nlist)?, gpu.zeros(nlist)?)
+            }
         };
-        Ok(ClusterSums { sums, counts, costs })
+        Ok(ClusterSums { sums: Matrix { data, rows: nlist, dim, stride }, counts, costs })
     }
 
     /// Makes centroids (row-major, nlist × `dim`) ready for comparing rows with them.

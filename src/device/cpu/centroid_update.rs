@@ -1,6 +1,7 @@
 //! Rows, distances and counts added to the sums of their labels, cluster by cluster in the order of the rows, so that
 //! the number of threads changes nothing.
 
+use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use crate::device::buffer::{Assignment, ClusterSums, Matrix};
@@ -23,14 +24,28 @@ pub(crate) fn centroid_update(rows: &Matrix, nearest: &Assignment, sums: &mut Cl
             let run = &order[run[0] as usize..run[1] as usize];
             *count += run.len() as u32;
             *cost += run.iter().map(|&row| distances[row as usize]).sum::<f32>();
-            arch.dispatch(|| {
-                for &row in run {
-                    let row = &data[row as usize * dim..][..dim];
-                    sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
-                }
-            });
+            arch.dispatch(AddRows { run, rows: data, sum });
         });
     Ok(())
+}
+
+/// Adds a run of rows to their sum. A closure would not be inlined, and so not be compiled for the machine's SIMD.
+struct AddRows<'a> {
+    run: &'a [u32],
+    rows: &'a [f32],
+    sum: &'a mut [f32],
+}
+
+impl NullaryFnOnce for AddRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for &row in self.run {
+            let row = &self.rows[row as usize * self.sum.len()..][..self.sum.len()];
+            self.sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);
+        }
+    }
 }
 
 /// Counting sort: where each label's run starts (nlist + 1), and the row numbers in the order of their labels.

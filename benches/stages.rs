@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use rvc_gpu_index::device::{Device, PQ_CENTROIDS, RowRanges, ScanRequest, Visit};
+use rvc_gpu_index::device::{Device, PQ_CENTROIDS, RowRanges, ScanRequest};
 use rvc_gpu_index::factory::Metric;
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
@@ -73,18 +73,26 @@ fn exact_topk(bencher: Bencher, dim: usize) {
         .bench_local(|| DEVICE.exact_topk(&queries, &rows, &ranges, Metric::L2, 8).unwrap());
 }
 
+#[divan::bench(args = DIMS)]
+fn lookup_tables(bencher: Bencher, dim: usize) {
+    let queries = DEVICE.upload(&values(256 * dim, 1), dim).unwrap();
+    let codebooks = DEVICE.codebooks(&values(PQ_CENTROIDS * dim, 2), dim / 2).unwrap();
+    bencher.counter(ItemsCount::new(256 * PQ_CENTROIDS * dim)).bench_local(|| {
+        let tables = DEVICE.lookup_tables(&queries, &codebooks, Metric::L2, None).unwrap();
+        DEVICE.download(tables.scales()).unwrap()
+    });
+}
+
 #[divan::bench(args = [128, 384])]
 fn fast_scan(bencher: Bencher, m: usize) {
     let bytes = |count, seed| values(count, seed).into_iter().map(|x| (x * 255.0 + 127.5) as u8).collect::<Vec<_>>();
     let codes = DEVICE.code_set(&Arc::new(bytes(ROWS * m / 2, 1)), m).unwrap();
-    let mut request = ScanRequest::new(m);
-    for query in 0..16 {
-        let table = request.add_table(&bytes(m * 16, query)).unwrap();
-        request.add_query(&[Visit { slots: 0..ROWS as u32, table, bias: 0 }]).unwrap();
-    }
+    let tables = DEVICE.upload_tables(m, 1, &bytes(16 * m * 16, 2), &[0; 16]).unwrap();
+    let mut request = ScanRequest::new(1);
+    (0..16).for_each(|_| request.add_query(&[0..ROWS as u32]).unwrap());
     bencher
         .counter(ItemsCount::new(16 * ROWS * m))
-        .bench_local(|| DEVICE.fast_scan(&codes, &request, Metric::L2, 64).unwrap());
+        .bench_local(|| DEVICE.fast_scan(&codes, &tables, &request, Metric::L2, 64).unwrap());
 }
 
 #[divan::bench(args = [8, 1024])]

@@ -22,20 +22,21 @@ struct Task {
   rows: u32, // at most 64 blocks of 32
 }
 
-// A query of a task: which table, what is added to its sums, and where its first sum goes.
+// A query of a task: which table, which bias is added to its sums, and where its first sum goes.
 struct Visit {
   table: u32,
-  bias: u32,
+  list: u32,
   output: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;  // [block][pair][8]
 @group(0) @binding(2) var<storage, read> tables: array<u32>; // [table][2 · pairs][16] bytes
-@group(0) @binding(3) var<storage, read> tasks: array<Task>;
-@group(0) @binding(4) var<storage, read> visits: array<Visit>;
-@group(0) @binding(5) var<storage, read_write> keys: array<f32>;
-@group(0) @binding(6) var<storage, read_write> candidates: array<u32>;
+@group(0) @binding(3) var<storage, read> biases: array<u32>;
+@group(0) @binding(4) var<storage, read> tasks: array<Task>;
+@group(0) @binding(5) var<storage, read> visits: array<Visit>;
+@group(0) @binding(6) var<storage, read_write> keys: array<f32>;
+@group(0) @binding(7) var<storage, read_write> candidates: array<u32>;
 
 const CHUNK: u32 = 64u; // pairs: 128 sub-quantizers of at most 255 stay below 2^16
 
@@ -140,12 +141,13 @@ fn write(task: Task, block: u32, quarter: u32, half: u32, totals: Totals) {
 fn write_rows(task: Task, number: u32, block: u32, quarter: u32, half: u32, sums: vec4<u32>) {
   if number >= task.visits { return; }
   let visit = visits[task.first_visit + number];
+  let bias = biases[visit.list];
   for (var byte = 0u; byte < 4u; byte++) {
     let place = 4u * quarter + byte;
     let row = block * 32u + half + select(place / 2u, 8u + place / 2u, place % 2u == 1u);
     if row < task.rows {
       // Sums are below 2^24, so floats hold them exactly.
-      let key = f32(sums[byte] + visit.bias);
+      let key = f32(sums[byte] + bias);
       keys[visit.output + row] = select(key, -key, params.descending == 1u);
       candidates[visit.output + row] = params.first_row + task.first_block * 32u + row;
     }

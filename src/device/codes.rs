@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::buffer::Buffer;
 use super::ranges::RowRanges;
 use crate::error::{Error, Result};
-use crate::factory::Metric;
 
 /// Rows a block of codes, as faiss lays them out.
 pub const BLOCK_ROWS: usize = 32;
@@ -35,70 +34,39 @@ impl CodeSet {
     }
 }
 
-/// What a batch of queries asks of a [`CodeSet`]: for each query the lists it visits, each with a u8 table and a bias.
+/// The lists of a [`CodeSet`] that each of a batch of queries visits: as many for every query as its look-up tables are
+/// made for.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
     pub(crate) ranges: RowRanges,
-    /// Table and bias of each range, in the order of the ranges.
-    pub(crate) visits: Vec<(u32, u16)>,
-    /// [table][2 · pairs][16].
-    pub(crate) tables: Vec<u8>,
-    pub(crate) pairs: usize,
-}
-
-/// A list that a query visits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visit {
-    /// Slots of the list's rows; the first is a multiple of 32.
-    pub slots: Range<u32>,
-    /// Number of the table, as [`ScanRequest::add_table`] returned it.
-    pub table: u32,
-    /// Added to every sum of this list.
-    pub bias: u16,
+    /// For each range, in their order, the number of its list among those of all queries.
+    pub(crate) lists: Vec<u32>,
+    /// Lists a query.
+    pub(crate) lists_a_query: usize,
 }
 
 impl ScanRequest {
-    /// An empty request for codes of `m` sub-quantizers.
-    pub fn new(m: usize) -> Self {
-        Self { ranges: RowRanges::default(), visits: Vec::new(), tables: Vec::new(), pairs: m.div_ceil(2) }
+    /// An empty request of queries that visit `lists` lists each.
+    pub fn new(lists: usize) -> Self {
+        Self { ranges: RowRanges::default(), lists: Vec::new(), lists_a_query: lists }
     }
 
-    /// Adds a table of m × 16 entries; an odd m is padded. Returns its number.
+    /// Adds the next query: the slots of each list's rows, which start at a block. Lists without rows are passed over.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for a table of another size.
-    pub fn add_table(&mut self, table: &[u8]) -> Result<u32> {
-        let size = self.pairs * 32;
-        if table.len() != size && table.len() + 16 != size {
-            let found = format!("{} entries", table.len());
-            return Err(Error::parameter(
-                "table",
-                found,
-                format!("pass 16 for each sub-quantizer, {size} with padding"),
-            ));
+    /// [`Error::Parameter`] for a list that starts inside a block, or another number of lists than was announced.
+    pub fn add_query(&mut self, lists: &[Range<u32>]) -> Result<()> {
+        if lists.len() != self.lists_a_query {
+            let found = format!("{} lists", lists.len());
+            return Err(Error::parameter("visit", found, format!("name {}, empty ones too", self.lists_a_query)));
         }
-        let number = self.tables.len() / size;
-        self.tables.extend_from_slice(table);
-        self.tables.resize((number + 1) * size, 0);
-        Ok(number as u32)
-    }
-
-    /// Adds the next query. Lists without rows are passed over.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] for a list that starts inside a block, or a table that was not added.
-    pub fn add_query(&mut self, lists: &[Visit]) -> Result<()> {
-        let tables = self.tables.len() / (self.pairs * 32).max(1);
-        if let Some(bad) = lists.iter().find(|list| list.slots.start % 32 != 0 || list.table as usize >= tables) {
-            return Err(Error::parameter(
-                "visit",
-                format!("{bad:?}"),
-                "start at a block and name a table that is there",
-            ));
+        if let Some(bad) = lists.iter().find(|list| list.start % BLOCK_ROWS as u32 != 0) {
+            return Err(Error::parameter("visit", format!("slots {bad:?}"), "start at a block of 32"));
         }
-        let filled = lists.iter().filter(|list| !list.slots.is_empty());
-        self.visits.extend(filled.map(|list| (list.table, list.bias)));
-        self.ranges.push(lists.iter().map(|list| list.slots.clone()));
+        let first = self.ranges.queries() * self.lists_a_query;
+        let filled = lists.iter().zip(first as u32..).filter(|(list, _)| !list.is_empty());
+        self.lists.extend(filled.map(|(_, number)| number));
+        self.ranges.push(lists.iter().cloned());
         Ok(())
     }
 }
@@ -110,14 +78,6 @@ pub struct ScanTopK {
     pub slots: Vec<u32>,
     /// Sum of each, its bias included; 0 where there is none.
     pub sums: Vec<u32>,
-}
-
-/// Smallest sum first for distances, largest first for inner products.
-pub(crate) fn key_of(metric: Metric, sum: u32) -> f32 {
-    match metric {
-        Metric::L2 => sum as f32,
-        Metric::InnerProduct => -(sum as f32),
-    }
 }
 
 impl ScanTopK {

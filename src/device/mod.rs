@@ -9,6 +9,7 @@ mod codes;
 mod cpu;
 mod gpu;
 mod listing;
+mod lookup_tables;
 mod plan;
 mod pq;
 mod ranges;
@@ -18,9 +19,10 @@ use std::sync::Arc;
 use bytemuck::Pod;
 
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
-pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK, Visit};
+pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
+pub use lookup_tables::{LookupTables, Probes};
 pub use plan::BatchPlan;
 pub use pq::{CENTROIDS as PQ_CENTROIDS, Codebooks, flat_codes};
 pub use ranges::RowRanges;
@@ -340,15 +342,28 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Parameter`] where the request is for other codes, or k is not 1 to [`MAX_K`].
-    pub fn fast_scan(&self, codes: &CodeSet, request: &ScanRequest, metric: Metric, k: usize) -> Result<ScanTopK> {
+    pub fn fast_scan(
+        &self,
+        codes: &CodeSet,
+        tables: &LookupTables,
+        request: &ScanRequest,
+        metric: Metric,
+        k: usize,
+    ) -> Result<ScanTopK> {
         check_k(k)?;
-        if request.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
-            let found = format!("{} pairs up to slot {}", request.pairs, request.ranges.end());
+        if tables.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
+            let found = format!("{} pairs up to slot {}", tables.pairs, request.ranges.end());
             return Err(Error::parameter("request", found, format!("{} and {} are there", codes.pairs, codes.slots)));
         }
+        let queries = request.ranges.queries();
+        if queries != tables.queries || (queries > 0 && request.lists_a_query != tables.lists) {
+            let found = format!("{queries} queries × {} lists", request.lists_a_query);
+            let remedy = format!("there are tables for {} × {}", tables.queries, tables.lists);
+            return Err(Error::parameter("request", found, remedy));
+        }
         match &self.engine {
-            Engine::Cpu => cpu::fast_scan::fast_scan(codes, request, metric, k),
-            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, request, metric, k),
+            Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k),
+            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k),
         }
     }
 

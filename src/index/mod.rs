@@ -7,7 +7,6 @@ mod build;
 mod code_blocks;
 mod inverted_lists;
 mod ivf_pq_fast_scan;
-mod lookup_tables;
 mod neighbors;
 mod places;
 mod pq_fast_scan;

@@ -1,23 +1,23 @@
 //! Searching: an index made resident on a device, then asked again and again.
 
 use std::borrow::Cow;
-use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::lookup_tables::{ByteTables, ScaleBound, float_table, residual_table};
-use super::{Index, IndexKind, IvfPqFastScan, Neighbors, ProductQuantizer};
-use crate::device::{CentroidTable, CodeSet, Device, MAX_K, Matrix, RowRanges, RowSet, ScanRequest, TopK, Visit};
+use super::{CodeBlocks, Index, IndexKind, Neighbors, ProductQuantizer};
+use crate::device::{
+    Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, MAX_K, Matrix, PQ_CENTROIDS, Probes, RowRanges,
+    RowSet, ScanRequest, TopK,
+};
 use crate::error::{Error, Result};
-use crate::factory::Metric;
 use crate::features::l2_normalize;
 
 /// Queries that are worked on together; more are taken batch by batch.
 const QUERIES: usize = 1024;
 /// Keys of centroids written for a batch of queries, at most: bounds the working memory on a GPU.
 const KEYS: usize = 1 << 24;
+/// Bytes of look-up tables made for a batch of queries, at most.
+const TABLES: usize = 64 << 20;
 
 /// How an index is searched; by default as the index itself says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,7 +41,7 @@ pub struct Searcher {
 #[derive(Clone, Debug)]
 enum Resident {
     Rows(RowSet),
-    Codes(CodeSet),
+    Codes { codes: CodeSet, codebooks: Codebooks },
 }
 
 impl Searcher {
@@ -55,16 +55,17 @@ impl Searcher {
             return Err(Error::parameter("index", "it is not trained", "train it, or load one that is"));
         }
         let table = |centroids: &[f32]| device.centroid_table(centroids, index.dim, index.metric).map(Some);
+        let codes = |codes: &CodeBlocks, pq: &ProductQuantizer| -> Result<_> {
+            let codebooks = device.codebooks(pq.codebooks(), pq.m())?;
+            Ok(Resident::Codes { codes: device.code_set(codes.bytes(), codes.m())?, codebooks })
+        };
         let (coarse, resident) = match &index.kind {
             IndexKind::Flat { rows } => (None, Resident::Rows(device.row_set(rows, index.dim)?)),
             IndexKind::IvfFlat(ivf) => {
                 (table(&ivf.centroids)?, Resident::Rows(device.row_set(ivf.lists.rows(), index.dim)?))
             }
-            IndexKind::PqFastScan(pq) => (None, Resident::Codes(device.code_set(pq.codes.bytes(), pq.codes.m())?)),
-            IndexKind::IvfPqFastScan(ivf) => {
-                let codes = ivf.lists.codes();
-                (table(&ivf.centroids)?, Resident::Codes(device.code_set(codes.bytes(), codes.m())?))
-            }
+            IndexKind::PqFastScan(whole) => (None, codes(&whole.codes, &whole.pq)?),
+            IndexKind::IvfPqFastScan(ivf) => (table(&ivf.centroids)?, codes(ivf.lists.codes(), &ivf.pq)?),
         };
         Ok(Self { device: device.clone(), index, coarse, resident })
     }
@@ -91,7 +92,7 @@ impl Searcher {
         let candidates = self.index.candidates(k, params.k_factor)?;
         let nprobe = self.checked_nprobe(params.nprobe)?;
         let mut found = Neighbors { k: candidates, ..Neighbors::default() };
-        for batch in queries.chunks(self.batch_queries() * dim) {
+        for batch in queries.chunks(self.batch_queries(nprobe) * dim) {
             let mut batch = Cow::Borrowed(batch);
             if self.index.l2norm {
                 l2_normalize(batch.to_mut(), dim);
@@ -108,64 +109,56 @@ impl Searcher {
 
     /// Distances and row numbers, k a query.
     fn search_batch(&self, queries: &[f32], k: usize, nprobe: usize) -> Result<(Vec<f32>, Vec<u32>)> {
-        let matrix = self.device.upload(queries, self.index.dim)?;
-        match (&self.resident, &self.index.kind) {
-            (Resident::Codes(codes), IndexKind::PqFastScan(whole)) => {
-                let tables = queries.par_chunks_exact(self.index.dim).map(|query| {
-                    let table = float_table(&whole.pq, self.index.metric, query);
-                    // A query of NaN is near to nothing.
-                    let finite = query.iter().all(|x| x.is_finite());
-                    let all = iter::once(0..whole.ntotal as u32).filter(|_| finite).collect();
-                    (ByteTables::new(&[table], &[], ScaleBound::Entries), all)
-                });
-                self.scan(&whole.pq, codes, k, tables.collect())
-            }
-            (Resident::Codes(codes), IndexKind::IvfPqFastScan(ivf)) => {
-                let probes = self.probes(&matrix, nprobe)?;
-                let visits = queries.par_chunks_exact(self.index.dim).zip(probes.par_chunks_exact(nprobe));
-                let tables = visits.map(|(query, probes)| list_tables(ivf, self.index.metric, query, probes));
-                self.scan(&ivf.pq, codes, k, tables.collect())
-            }
-            (Resident::Rows(rows), _) => {
+        let (device, metric) = (&self.device, self.index.metric);
+        let matrix = device.upload(queries, self.index.dim)?;
+        match &self.resident {
+            Resident::Rows(rows) => {
                 let ranges = self.ranges(&matrix, rows, nprobe)?;
-                let top = self.device.exact_topk(&matrix, rows, &ranges, self.index.metric, k)?;
+                let top = device.exact_topk(&matrix, rows, &ranges, metric, k)?;
                 Ok((top.distances, top.rows))
             }
-            (Resident::Codes(_), _) => Err(Error::ForeignBuffer { stage: "search" }),
+            Resident::Codes { codes, codebooks } => {
+                let lists = self.probes(&matrix, nprobe)?;
+                let by_residual = matches!(&self.index.kind, IndexKind::IvfPqFastScan(ivf) if ivf.by_residual);
+                let probes = lists.as_ref().map(|(table, lists)| Probes { table, lists, by_residual });
+                let tables = device.lookup_tables(&matrix, codebooks, metric, probes.as_ref())?;
+                let request = self.scan_request(queries, probes.as_ref(), nprobe)?;
+                let top = device.fast_scan(codes, &tables, &request, metric, k)?;
+                Ok((self.distances(&tables, &top.slots, &top.sums, k)?, top.slots))
+            }
         }
     }
 
-    /// Scans codes with the byte tables of each query over its slots.
-    fn scan(
-        &self,
-        pq: &ProductQuantizer,
-        codes: &CodeSet,
-        k: usize,
-        tables: Vec<(ByteTables, Vec<Range<u32>>)>,
-    ) -> Result<(Vec<f32>, Vec<u32>)> {
-        let mut request = ScanRequest::new(pq.m());
-        let mut scales = Vec::with_capacity(tables.len());
-        for (bytes, lists) in tables {
-            let numbers = bytes.tables.iter().map(|table| request.add_table(table)).collect::<Result<Vec<_>>>()?;
-            let visits: Vec<_> = (lists.into_iter().enumerate())
-                .map(|(list, slots)| Visit {
-                    slots,
-                    table: numbers[if numbers.len() == 1 { 0 } else { list }],
-                    bias: bytes.biases.get(list).copied().unwrap_or(0),
-                })
-                .collect();
-            request.add_query(&visits)?;
-            scales.push(bytes);
+    /// The slots that each query's tables are summed over.
+    fn scan_request(&self, queries: &[f32], probes: Option<&Probes>, nprobe: usize) -> Result<ScanRequest> {
+        let (Some(probes), IndexKind::IvfPqFastScan(ivf)) = (probes, &self.index.kind) else {
+            let mut request = ScanRequest::new(1);
+            for query in queries.chunks_exact(self.index.dim) {
+                // A query of NaN is near to nothing.
+                let all = if query.iter().all(|x| x.is_finite()) { self.index.ntotal() } else { 0 };
+                request.add_query(std::slice::from_ref(&slots(0..all)))?;
+            }
+            return Ok(request);
+        };
+        let mut request = ScanRequest::new(nprobe);
+        let places = |&list: &u32| if list == TopK::NONE { 0..0 } else { ivf.lists.places(list as usize) };
+        for lists in self.device.download(probes.lists)?.chunks_exact(nprobe) {
+            request.add_query(&lists.iter().map(|list| slots(places(list))).collect::<Vec<_>>())?;
         }
-        let top = self.device.fast_scan(codes, &request, self.index.metric, k)?;
-        let distances = top.sums.chunks_exact(k).zip(top.slots.chunks_exact(k)).zip(&scales);
-        let distances = distances.flat_map(|((sums, slots), bytes)| {
-            sums.iter().zip(slots).map(|(&sum, &slot)| match slot {
+        Ok(request)
+    }
+
+    /// The distances that sums stand for.
+    fn distances(&self, tables: &LookupTables, slots: &[u32], sums: &[u32], k: usize) -> Result<Vec<f32>> {
+        let scales = self.device.download(tables.scales())?;
+        let found = slots.chunks_exact(k).zip(sums.chunks_exact(k)).zip(scales.chunks_exact(2));
+        let distances = found.flat_map(|((slots, sums), scale)| {
+            slots.iter().zip(sums).map(|(&slot, &sum)| match slot {
                 TopK::NONE => self.index.metric.worst(),
-                _ => bytes.distance(sum),
+                _ => scale[0] + sum as f32 * scale[1],
             })
         });
-        Ok((distances.collect(), top.slots))
+        Ok(distances.collect())
     }
 
     /// The lists that a search with `nprobe` visits: none for an index without lists.
@@ -177,16 +170,20 @@ impl Searcher {
         }
     }
 
-    fn batch_queries(&self) -> usize {
-        self.coarse.as_ref().map_or(QUERIES, |table| (KEYS / table.nlist()).clamp(1, QUERIES))
+    fn batch_queries(&self, nprobe: usize) -> usize {
+        let by_keys = self.coarse.as_ref().map_or(QUERIES, |table| KEYS / table.nlist());
+        let by_tables = match &self.resident {
+            Resident::Rows(_) => QUERIES,
+            Resident::Codes { codebooks, .. } => TABLES / (codebooks.m() * PQ_CENTROIDS * nprobe.max(1)),
+        };
+        by_keys.min(by_tables).clamp(1, QUERIES)
     }
 
-    /// The nearest lists of each query, nearest first; [`TopK::NONE`] for a query of NaN, which is near to nothing.
-    fn probes(&self, queries: &Matrix, nprobe: usize) -> Result<Vec<u32>> {
-        match &self.coarse {
-            Some(table) => self.device.download(&self.device.nearest_probes(queries, table, nprobe)?),
-            None => Ok(Vec::new()),
-        }
+    /// The nearest lists of each query, nearest first, and the coarse quantizer that knows them; [`TopK::NONE`] for a
+    /// query of NaN, which is near to nothing. `None` for an index without lists.
+    fn probes(&self, queries: &Matrix, nprobe: usize) -> Result<Option<(&CentroidTable, Buffer<u32>)>> {
+        let probes = |table| Ok((table, self.device.nearest_probes(queries, table, nprobe)?));
+        self.coarse.as_ref().map(probes).transpose()
     }
 
     /// The rows that each query is compared with.
@@ -196,8 +193,9 @@ impl Searcher {
         if nprobe == ivf.lists.nlist() {
             return Ok(all);
         }
+        let Some((_, lists)) = self.probes(queries, nprobe)? else { return Ok(all) };
         let mut ranges = RowRanges::default();
-        for probes in self.probes(queries, nprobe)?.chunks_exact(nprobe) {
+        for probes in self.device.download(&lists)?.chunks_exact(nprobe) {
             let lists = probes.iter().filter(|&&probe| probe != TopK::NONE);
             ranges.push(lists.map(|&list| slots(ivf.lists.places(list as usize))));
         }
@@ -214,32 +212,6 @@ impl Searcher {
     }
 }
 
-/// The byte tables of a query for the lists it visits, and where those lists lie.
-///
-/// Without residuals one table serves all lists. With them, x is near c + r: by inner product x · c is the bias of list
-/// c, by L2 each list has a table of its own.
-fn list_tables(ivf: &IvfPqFastScan, metric: Metric, query: &[f32], probes: &[u32]) -> (ByteTables, Vec<Range<u32>>) {
-    let probes = probes.iter().filter(|&&probe| probe != TopK::NONE).map(|&probe| probe as usize);
-    let centroid = |list: usize| &ivf.centroids[list * query.len()..][..query.len()];
-    let lists: Vec<_> = probes.clone().map(|list| slots(ivf.lists.places(list))).collect();
-    let bytes = match (ivf.by_residual, metric) {
-        (false, _) => ByteTables::new(&[float_table(&ivf.pq, metric, query)], &[], ScaleBound::Sums),
-        (true, Metric::InnerProduct) => {
-            let biases: Vec<f32> =
-                probes.map(|list| centroid(list).iter().zip(query).map(|(c, x)| c * x).sum()).collect();
-            ByteTables::new(&[float_table(&ivf.pq, metric, query)], &biases, ScaleBound::Sums)
-        }
-        (true, Metric::L2) => {
-            let residuals: Vec<Vec<f32>> =
-                probes.map(|list| query.iter().zip(centroid(list)).map(|(x, c)| x - c).collect()).collect();
-            let biases: Vec<f32> = residuals.iter().map(|y| y.iter().map(|y| y * y).sum()).collect();
-            let tables: Vec<_> = residuals.iter().map(|y| residual_table(&ivf.pq, y)).collect();
-            ByteTables::new(&tables, &biases, ScaleBound::Sums)
-        }
-    };
-    (bytes, lists)
-}
-
 fn slots(places: Range<usize>) -> Range<u32> {
     places.start as u32..places.end as u32
 }
@@ -248,7 +220,7 @@ fn slots(places: Range<usize>) -> Range<u32> {
 mod tests {
     use super::*;
     use crate::cluster::KMeansParams;
-    use crate::factory::IndexSpec;
+    use crate::factory::{IndexSpec, Metric};
     use crate::features::MemoryRows;
 
     fn searcher(factory: &str, metric: Metric) -> Searcher {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, ScanRequest, TopK, Visit};
+use rvc_gpu_index::device::{Device, ScanRequest, TopK};
 use rvc_gpu_index::factory::Metric;
 
 use super::Case;
@@ -36,40 +36,56 @@ fn code(block: &[u8], s: usize, v: usize) -> usize {
     usize::from(if v >= 16 { byte >> 4 } else { byte & 15 })
 }
 
-/// Lists of the given lengths; query q visits every list but each (q + 1)-th, with a table and a bias of its own.
+/// Lists of the given lengths; query q visits every list but each (q + 2)-th, with a bias of its own and a table of its
+/// own or the query's only one.
 fn check(device: &Device, m: usize, lists: &[usize], queries: usize, k: usize) -> Result<(), Failed> {
+    check_tables(device, m, lists, queries, k, false)?;
+    check_tables(device, m, lists, queries, k, true)
+}
+
+fn check_tables(
+    device: &Device,
+    m: usize,
+    lists: &[usize],
+    queries: usize,
+    k: usize,
+    one_table: bool,
+) -> Result<(), Failed> {
     let block_bytes = m.div_ceil(2) * 32;
     let blocks: usize = lists.iter().map(|rows| rows.div_ceil(32)).sum();
     let codes = bytes(blocks * block_bytes, 60);
     let set = device.code_set(&Arc::new(codes.clone()), m)?;
     ensure(set.slots() == blocks * 32, || format!("{} slots", set.slots()))?;
 
-    let mut request = ScanRequest::new(m);
-    let mut asked = Vec::new();
+    let mut request = ScanRequest::new(lists.len());
+    let (mut tables, mut biases, mut visits) = (Vec::new(), Vec::new(), Vec::new());
     for query in 0..queries {
-        let (mut visits, mut slot) = (Vec::new(), 0);
+        let mut slot = 0;
+        let first = visits.len();
         for (number, &rows) in lists.iter().enumerate() {
-            // Some queries share a table, as without residuals; 255 everywhere finds sums that overflow.
-            let table = if query % 3 == 2 { vec![255; m * 16] } else { bytes(m * 16, (query * 100 + number) as u64) };
-            let table_number = request.add_table(&table)?;
-            if lists.len() == 1 || number % (query + 2) != 0 {
-                let bias = (query * 977 + number * 31) as u16;
-                visits.push((Visit { slots: slot..slot + rows as u32, table: table_number, bias }, table));
+            if number == 0 || !one_table {
+                // 255 everywhere finds sums that overflow.
+                let table = bytes(m * 16, (query * 100 + number) as u64);
+                tables.push(if query % 3 == 2 { vec![255; m * 16] } else { table });
             }
+            biases.push((query * 977 + number * 31) as u32);
+            let visited = lists.len() == 1 || number % (query + 2) != 0;
+            visits.push(slot..if visited { slot + rows as u32 } else { slot });
             slot += rows.next_multiple_of(32) as u32;
         }
-        request.add_query(&visits.iter().map(|(visit, _)| visit.clone()).collect::<Vec<_>>())?;
-        asked.push(visits);
+        request.add_query(&visits[first..])?;
     }
+    let uploaded = device.upload_tables(m, lists.len(), &tables.concat(), &biases)?;
     for metric in [Metric::L2, Metric::InnerProduct] {
-        let found = device.fast_scan(&set, &request, metric, k)?;
-        for (query, visits) in asked.iter().enumerate() {
+        let found = device.fast_scan(&set, &uploaded, &request, metric, k)?;
+        for query in 0..queries {
             let mut expected: Vec<(u32, u32)> = Vec::new();
-            for (visit, table) in visits {
-                for slot in visit.slots.clone() {
+            for list in query * lists.len()..(query + 1) * lists.len() {
+                let table = &tables[if one_table { query } else { list }];
+                for slot in visits[list].clone() {
                     let block = &codes[slot as usize / 32 * block_bytes..][..block_bytes];
                     let entry = |s: usize| u32::from(table[s * 16 + code(block, s, slot as usize % 32)]);
-                    expected.push(((0..m).map(entry).sum::<u32>() + u32::from(visit.bias), slot));
+                    expected.push(((0..m).map(entry).sum::<u32>() + biases[list], slot));
                 }
             }
             expected.sort_by_key(|&(sum, slot)| match metric {
@@ -92,14 +108,20 @@ fn check(device: &Device, m: usize, lists: &[usize], queries: usize, k: usize) -
 fn bad_arguments(device: &Device) -> Result<(), Failed> {
     ensure(device.code_set(&Arc::new(vec![0; 33]), 2).is_err(), || "33 bytes were taken".into())?;
     ensure(device.code_set(&Arc::new(Vec::new()), 0).is_err(), || "m 0 was taken".into())?;
-    let mut request = ScanRequest::new(2);
-    ensure(request.add_table(&[0; 31]).is_err(), || "a short table was taken".into())?;
-    let table = request.add_table(&[0; 32])?;
-    for (slots, table) in [(1..2, table), (0..1, table + 1)] {
-        let visit = Visit { slots, table, bias: 0 };
-        ensure(request.add_query(std::slice::from_ref(&visit)).is_err(), || format!("{visit:?} was taken"))?;
+    for (entries, biases) in [(31, 1), (32, 3), (96, 2), (0, 2), (32, 0)] {
+        let taken = device.upload_tables(2, 2, &vec![0; entries], &vec![0; biases]);
+        ensure(taken.is_err(), || format!("{entries} entries and {biases} biases were taken"))?;
     }
-    request.add_query(&[Visit { slots: 0..33, table, bias: 0 }])?;
+    let mut request = ScanRequest::new(2);
+    for lists in [&[0..1][..], &[0..1, 1..2], &[0..1, 32..33, 64..65]] {
+        ensure(request.add_query(lists).is_err(), || format!("{lists:?} was taken"))?;
+    }
+    request.add_query(&[0..33, 0..0])?;
     let set = device.code_set(&Arc::new(vec![0; 32]), 2)?;
-    ensure(device.fast_scan(&set, &request, Metric::L2, 1).is_err(), || "rows past the end were taken".into())
+    let tables = device.upload_tables(2, 2, &[0; 32], &[0; 2])?;
+    let scan = |request: &_, tables: &_| device.fast_scan(&set, tables, request, Metric::L2, 1);
+    ensure(scan(&request, &tables).is_err(), || "rows past the end were taken".into())?;
+    ensure(scan(&ScanRequest::new(2), &tables).is_err(), || "tables of more queries were taken".into())?;
+    let wide = device.upload_tables(4, 2, &[0; 64], &[0; 2])?;
+    ensure(scan(&request, &wide).is_err(), || "tables for other codes were taken".into())
 }

@@ -7,6 +7,7 @@ mod centroid_update;
 mod devices;
 mod exact_topk;
 mod fast_scan;
+mod lookup_tables;
 mod nearest_centroid;
 mod nearest_probes;
 mod oracle;
@@ -25,11 +26,12 @@ type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 9] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
     ("exact_topk", exact_topk::cases),
+    ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),
     ("select_topk", select_topk::cases),
     ("pq_encode", pq_encode::cases),

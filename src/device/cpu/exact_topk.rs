@@ -75,7 +75,7 @@ impl NullaryFnOnce for Scan<'_> {
     fn call(self) {
         for (row, number) in self.block.chunks_exact(self.x.len()).zip(self.first..) {
             let found = distance(self.metric, self.x, row);
-            self.nearest.offer(if self.metric == Metric::L2 { found } else { -found }, number);
+            self.nearest.offer_float(if self.metric == Metric::L2 { found } else { -found }, number);
         }
     }
 }

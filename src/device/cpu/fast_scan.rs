@@ -1,171 +1,122 @@
-//! Sums of u8 look-up tables over 4-bit codes: 16 look-ups an instruction where the machine has a byte shuffle.
+//! Sums of u8 look-up tables over 4-bit codes.
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::block_sums::{Ask, BlockSums, Keys, QUERIES, block_sums};
 use super::select_topk::Smallest;
-use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK, key_of};
+use crate::device::TopK;
+use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
+use crate::device::lookup_tables::{Entries, LookupTables};
+use crate::device::ranges::{Group, GroupVisit};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// Queries that one thread takes at a time.
-const QUERIES: usize = 16;
+const SHARE: usize = 64;
+/// Bytes of codes that stay in a core's cache while all queries of a group look at them.
+const TILE: usize = 128 << 10;
 
-pub(crate) fn fast_scan(codes: &CodeSet, request: &ScanRequest, metric: Metric, k: usize) -> Result<ScanTopK> {
-    let CodeParts::Host(data) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
-    let data = data.host("fast_scan")?;
+pub(crate) fn fast_scan(
+    codes: &CodeSet,
+    tables: &LookupTables,
+    request: &ScanRequest,
+    metric: Metric,
+    k: usize,
+) -> Result<ScanTopK> {
+    let name = "fast_scan";
+    let (CodeParts::Host(codes), Entries::Bytes(entries)) = (&codes.parts, &tables.entries) else {
+        return Err(Error::ForeignBuffer { stage: name });
+    };
     let queries = request.ranges.queries();
-    let (mut slots, mut keys) = (vec![0u32; queries * k], vec![0.0f32; queries * k]);
-    let block_sums = block_sums();
+    let scan = Scan {
+        codes: codes.host(name)?,
+        entries: entries.host(name)?,
+        biases: tables.biases.host(name)?,
+        tables,
+        request,
+        flip: if metric == Metric::L2 { 0 } else { u32::MAX },
+        block_sums: block_sums(),
+    };
+    let (mut slots, mut sums) = (vec![TopK::NONE; queries * k], vec![0; queries * k]);
     // Few queries are spread over the cores one by one.
-    let share = queries.div_ceil(rayon::current_num_threads()).clamp(1, QUERIES);
-    slots.par_chunks_mut(share * k).zip(keys.par_chunks_mut(share * k)).enumerate().for_each(
-        |(chunk, (slots, keys))| {
+    let share = queries.div_ceil(rayon::current_num_threads()).clamp(1, SHARE);
+    slots.par_chunks_mut(share * k).zip(sums.par_chunks_mut(share * k)).enumerate().for_each(
+        |(chunk, (slots, sums))| {
             let first = chunk * share;
-            let mut best = vec![Smallest::new(k); slots.len() / k];
-            for group in request.ranges.groups(first..first + best.len()) {
-                for start in group.rows.clone().step_by(BLOCK_ROWS) {
-                    let block_bytes = request.pairs * BLOCK_ROWS;
-                    let block = &data[start as usize / BLOCK_ROWS * block_bytes..][..block_bytes];
-                    let rows = (group.rows.end - start).min(BLOCK_ROWS as u32);
-                    for visit in &group.visits {
-                        let (table, bias) = request.visits[visit.number];
-                        let table = &request.tables[table as usize * block_bytes..][..block_bytes];
-                        let sums = block_sums(block, table);
-                        let best = &mut best[visit.query as usize - first];
-                        for (sum, slot) in sums.iter().zip(start..start + rows) {
-                            best.offer(key_of(metric, sum + u32::from(bias)), slot);
-                        }
-                    }
+            let best = scan.queries(first..first + slots.len() / k, k);
+            let out = slots.chunks_exact_mut(k).zip(sums.chunks_exact_mut(k));
+            for (best, (slots, sums)) in best.into_iter().zip(out) {
+                for (((key, found), slot), sum) in best.into_sorted().zip(slots).zip(sums) {
+                    (*slot, *sum) = (found, key ^ scan.flip);
                 }
-            }
-            let out = slots.chunks_exact_mut(k).zip(keys.chunks_exact_mut(k));
-            for (best, (slots, keys)) in best.into_iter().zip(out) {
-                best.write(Some(keys), slots);
             }
         },
     );
-    Ok(ScanTopK::from_keys(slots, &keys))
+    Ok(ScanTopK { slots, sums })
 }
 
-/// Sums for the 32 rows of a block: `block` and `table` are both [pair][32] bytes.
-type BlockSums = fn(&[u8], &[u8]) -> [u32; BLOCK_ROWS];
-
-fn block_sums() -> BlockSums {
-    #[cfg(target_arch = "x86_64")]
-    if pulp::x86::V3::try_new().is_some() {
-        return x86::block_sums;
-    }
-    scalar_block_sums
+/// Everything on the host.
+struct Scan<'a> {
+    codes: &'a [u8],
+    entries: &'a [u8],
+    biases: &'a [u32],
+    tables: &'a LookupTables,
+    request: &'a ScanRequest,
+    /// Turns the bits of a sum over where the largest is the best.
+    flip: u32,
+    block_sums: BlockSums,
 }
 
-/// The row whose code is nibble `high` of byte `place` of a half-pair.
-fn row_of(place: usize, high: usize) -> usize {
-    16 * high + place / 2 + 8 * (place % 2)
-}
-
-fn scalar_block_sums(block: &[u8], table: &[u8]) -> [u32; BLOCK_ROWS] {
-    let mut sums = [0; BLOCK_ROWS];
-    for (codes, table) in block.chunks_exact(16).zip(table.chunks_exact(16)) {
-        for (place, &code) in codes.iter().enumerate() {
-            sums[row_of(place, 0)] += u32::from(table[usize::from(code & 15)]);
-            sums[row_of(place, 1)] += u32::from(table[usize::from(code >> 4)]);
-        }
-    }
-    sums
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::__m256i;
-
-    use pulp::x86::V3;
-    use pulp::{NullaryFnOnce, cast};
-
-    use super::{BLOCK_ROWS, row_of};
-
-    /// Pairs that are added up in 16 bits: 256 entries of at most 255 a lane stay below 2¹⁶.
-    const CHUNK: usize = 256;
-
-    struct Scan<'a> {
-        simd: V3,
-        block: &'a [u8],
-        table: &'a [u8],
-    }
-
-    pub(super) fn block_sums(block: &[u8], table: &[u8]) -> [u32; BLOCK_ROWS] {
-        match V3::try_new() {
-            Some(simd) => simd.vectorize(Scan { simd, block, table }),
-            None => super::scalar_block_sums(block, table),
-        }
-    }
-
-    impl NullaryFnOnce for Scan<'_> {
-        type Output = [u32; BLOCK_ROWS];
-
-        #[inline(always)]
-        fn call(self) -> Self::Output {
-            let mut sums = [0; BLOCK_ROWS];
-            for (block, table) in self.block.chunks(32 * CHUNK).zip(self.table.chunks(32 * CHUNK)) {
-                add_chunk(self.simd, block, table, &mut sums);
-            }
-            sums
-        }
-    }
-
-    /// A register holds the 16 bytes of an even sub-quantizer and the 16 of an odd one, the other their tables, so one
-    /// shuffle looks up 32 entries. Bytes are added up in 16 bits, even and odd places apart.
-    #[inline(always)]
-    fn add_chunk(simd: V3, block: &[u8], table: &[u8], sums: &mut [u32; BLOCK_ROWS]) {
-        let avx2 = simd.avx2;
-        let nibble: __m256i = cast([0x0fu8; 32]);
-        let low_byte: __m256i = cast([0x00ffu16; 16]);
-        let mut parts: [__m256i; 4] = [cast([0u16; 16]); 4];
-        for (codes, table) in block.as_chunks::<32>().0.iter().zip(table.as_chunks::<32>().0) {
-            let (codes, table): (__m256i, __m256i) = (cast(*codes), cast(*table));
-            let low = avx2._mm256_shuffle_epi8(table, avx2._mm256_and_si256(codes, nibble));
-            let high_codes = avx2._mm256_and_si256(avx2._mm256_srli_epi16::<4>(codes), nibble);
-            let high = avx2._mm256_shuffle_epi8(table, high_codes);
-            for (half, entries) in [low, high].into_iter().enumerate() {
-                let even = avx2._mm256_and_si256(entries, low_byte);
-                let odd = avx2._mm256_srli_epi16::<8>(entries);
-                parts[2 * half] = avx2._mm256_add_epi16(parts[2 * half], even);
-                parts[2 * half + 1] = avx2._mm256_add_epi16(parts[2 * half + 1], odd);
+impl Scan<'_> {
+    /// The best rows of some queries.
+    fn queries(&self, queries: Range<usize>, k: usize) -> Vec<Smallest> {
+        let mut best = vec![Smallest::new(k); queries.len()];
+        let block_bytes = self.tables.pairs * BLOCK_ROWS;
+        let tile = (TILE / block_bytes).max(1) * BLOCK_ROWS;
+        for group in self.request.ranges.groups(queries.clone()) {
+            for start in group.rows.clone().step_by(tile) {
+                let rows = start..group.rows.end.min(start.saturating_add(tile as u32));
+                self.tile(&group, rows, queries.start, &mut best);
             }
         }
-        for (part, lanes) in parts.into_iter().enumerate() {
-            let lanes: [u16; 16] = cast(lanes);
-            for (i, lane) in lanes.into_iter().enumerate() {
-                sums[row_of(2 * (i % 8) + part % 2, part / 2)] += u32::from(lane);
+        best
+    }
+
+    /// Some blocks of a group under the tables of all its queries.
+    fn tile(&self, group: &Group, rows: Range<u32>, first_query: usize, best: &mut [Smallest]) {
+        let block_bytes = self.tables.pairs * BLOCK_ROWS;
+        let mut keys = [Keys::NONE; QUERIES];
+        for visits in group.visits.chunks(QUERIES) {
+            let mut asks = [Ask { table: &[], bias: 0, bound: 0 }; QUERIES];
+            for (ask, visit) in asks.iter_mut().zip(visits) {
+                *ask = self.ask(visit, best[visit.query as usize - first_query].bound());
+            }
+            for start in rows.clone().step_by(BLOCK_ROWS) {
+                let block = &self.codes[start as usize / BLOCK_ROWS * block_bytes..][..block_bytes];
+                (self.block_sums)(block, &asks[..visits.len()], self.flip, &mut keys);
+                let here = u32::MAX >> (BLOCK_ROWS as u32 - (rows.end - start).min(BLOCK_ROWS as u32));
+                for ((keys, ask), visit) in keys.iter().zip(&mut asks).zip(visits) {
+                    let mut within = keys.within & here;
+                    if within != 0 {
+                        let best = &mut best[visit.query as usize - first_query];
+                        while within != 0 {
+                            let row = within.trailing_zeros();
+                            best.offer(keys.keys[row as usize], start + row);
+                            within &= within - 1;
+                        }
+                        ask.bound = best.bound();
+                    }
+                }
             }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_path_adds_up_the_same() {
-        for pairs in [1, 2, 3, 64, 255, 256, 257, 600] {
-            let block: Vec<u8> = (0..pairs * 32).map(|i| (i * 37 + i / 7) as u8).collect();
-            let table: Vec<u8> = (0..pairs * 32).map(|i| 255 - (i % 5) as u8).collect();
-            assert_eq!(block_sums()(&block, &table), scalar_block_sums(&block, &table), "{pairs} pairs");
-        }
-    }
-
-    #[test]
-    fn a_block_worked_out_by_hand() {
-        // Row 3 has code 5 of sub-quantizer 0 and 9 of sub-quantizer 1; row 19 has 2 and 14; the others 0 and 0.
-        let (mut block, mut table) = ([0u8; 32], [0u8; 32]);
-        block[6] = 2 << 4 | 5;
-        block[16 + 6] = 14 << 4 | 9;
-        table[5] = 100;
-        table[16 + 9] = 7;
-        table[2] = 50;
-        table[16 + 14] = 200;
-        let sums = block_sums()(&block, &table);
-        assert_eq!((sums[3], sums[19]), (107, 250));
-        assert_eq!(sums.iter().sum::<u32>(), 357);
+    fn ask(&self, visit: &GroupVisit, bound: u32) -> Ask<'_> {
+        let list = self.request.lists[visit.number];
+        let table_bytes = self.tables.pairs * BLOCK_ROWS;
+        let table = &self.entries[self.tables.table_of(list) as usize * table_bytes..][..table_bytes];
+        Ask { table, bias: self.biases[list as usize], bound }
     }
 }

@@ -1,11 +1,13 @@
 //! The CPU engine: every stage with rayon over rows and the widest SIMD that the machine has.
 
+mod block_sums;
 pub(super) mod distance;
 mod product;
 
 pub(super) mod centroid_update;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
+pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod pq_encode;

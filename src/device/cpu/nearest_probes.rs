@@ -24,7 +24,7 @@ pub(crate) fn nearest_probes(rows: &Matrix, table: &CentroidTable, nprobe: usize
                 product(rows, centroids, dim, products);
                 for ((run, bias), label) in products.chunks_exact(count).zip(bias).zip((tile * CENTROIDS) as u32..) {
                     for (&product, nearest) in run.iter().zip(&mut nearest) {
-                        nearest.offer(-(product + bias), label);
+                        nearest.offer_float(-(product + bias), label);
                     }
                 }
             }

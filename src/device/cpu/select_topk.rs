@@ -1,83 +1,96 @@
 //! The k smallest keys of each segment.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
 use rayon::prelude::*;
 
 use crate::device::buffer::TopK;
 
-/// The k smallest (key, candidate) pairs offered so far, in a heap with the largest on top.
+/// Pairs kept beyond twice k before the worst are dropped: with a small k it is not done every few pairs.
+const SPARE: usize = 16;
+
+/// The k smallest (key, candidate) pairs offered so far.
+///
+/// Pairs are gathered in a pool and the pool is cut down to k when it is full, which costs less a pair than a heap does
+/// and forgets no pair that counts: the bound only ever is the k-th key of what was seen before.
 #[derive(Clone, Debug)]
 pub(super) struct Smallest {
     k: usize,
-    heap: BinaryHeap<Pair>,
-    /// The key of the k-th, above which nothing needs to be looked at.
-    bound: f32,
+    /// Keys in the high half, candidates in the low one, so that whole numbers order as pairs do.
+    pool: Vec<u64>,
+    /// Pairs with larger keys are not among the k smallest.
+    bound: u32,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    key: f32,
-    candidate: u32,
-}
-
-impl Ord for Pair {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key.total_cmp(&other.key).then(self.candidate.cmp(&other.candidate))
-    }
-}
-
-impl PartialOrd for Pair {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Pair {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Pair {}
 
 impl Smallest {
     pub fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::with_capacity(k), bound: f32::MAX }
+        Self { k, pool: Vec::with_capacity(2 * k + SPARE), bound: u32::MAX }
     }
 
-    /// Takes a pair in where it is among the k smallest. Infinite keys and NaN never are.
+    /// Keys above this one need not be offered.
     #[inline]
-    pub fn offer(&mut self, key: f32, candidate: u32) {
+    pub fn bound(&self) -> u32 {
+        self.bound
+    }
+
+    /// Takes a pair in where it is among the k smallest.
+    #[inline]
+    pub fn offer(&mut self, key: u32, candidate: u32) {
         if key <= self.bound {
-            self.insert(Pair { key: key + 0.0, candidate }); // −0 orders as 0
+            self.pool.push(u64::from(key) << 32 | u64::from(candidate));
+            if self.pool.len() == 2 * self.k + SPARE {
+                self.cut();
+            }
         }
     }
 
-    fn insert(&mut self, pair: Pair) {
-        if self.heap.len() < self.k {
-            self.heap.push(pair);
-        } else if let Some(mut largest) = self.heap.peek_mut()
-            && pair < *largest
-        {
-            *largest = pair;
-        }
-        if self.heap.len() == self.k {
-            self.bound = self.heap.peek().map_or(f32::MAX, |largest| largest.key);
+    /// The same for a key that is a float. Infinite ones and NaN are never among the k smallest.
+    #[inline]
+    pub fn offer_float(&mut self, key: f32, candidate: u32) {
+        let ordered = ordered(key);
+        if ordered <= self.bound && key.abs() <= f32::MAX {
+            self.offer(ordered, candidate);
         }
     }
 
-    /// Writes the pairs in rising order, and (`f32::MAX`, none) behind them.
+    #[cold]
+    fn cut(&mut self) {
+        let (_, last, _) = self.pool.select_nth_unstable(self.k - 1);
+        self.bound = (*last >> 32) as u32;
+        self.pool.truncate(self.k);
+    }
+
+    /// The pairs in rising order, at most k.
+    pub fn into_sorted(mut self) -> impl ExactSizeIterator<Item = (u32, u32)> {
+        if self.pool.len() > self.k {
+            self.cut();
+        }
+        self.pool.sort_unstable();
+        self.pool.into_iter().map(|pair| ((pair >> 32) as u32, pair as u32))
+    }
+
+    /// Writes the pairs of floats in rising order, and (`f32::MAX`, none) behind them.
     pub fn write(self, keys: Option<&mut [f32]>, candidates: &mut [u32]) {
-        let sorted = self.heap.into_sorted_vec();
         candidates.fill(TopK::NONE);
-        candidates.iter_mut().zip(&sorted).for_each(|(out, pair)| *out = pair.candidate);
-        if let Some(keys) = keys {
-            keys.fill(f32::MAX);
-            keys.iter_mut().zip(&sorted).for_each(|(out, pair)| *out = pair.key);
+        let mut no_keys = [];
+        let keys = keys.unwrap_or(&mut no_keys);
+        keys.fill(f32::MAX);
+        for (rank, (key, candidate)) in self.into_sorted().enumerate() {
+            candidates[rank] = candidate;
+            if let Some(out) = keys.get_mut(rank) {
+                *out = float(key);
+            }
         }
     }
+}
+
+/// A whole number that orders as the float does; −0 as 0.
+fn ordered(key: f32) -> u32 {
+    let bits = (key + 0.0).to_bits();
+    if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
+}
+
+/// The float that a whole number stands for.
+fn float(ordered: u32) -> f32 {
+    f32::from_bits(if ordered >> 31 == 1 { ordered ^ 1 << 31 } else { !ordered })
 }
 
 pub(crate) fn select_topk(keys: &[f32], candidates: &[u32], segments: &[(u32, u32)], k: usize) -> (Vec<f32>, Vec<u32>) {
@@ -88,10 +101,36 @@ pub(crate) fn select_topk(keys: &[f32], candidates: &[u32], segments: &[(u32, u3
             let segment = start as usize..(start + length) as usize;
             let mut smallest = Smallest::new(k);
             for (&key, &candidate) in keys[segment.clone()].iter().zip(&candidates[segment]) {
-                smallest.offer(key, candidate);
+                smallest.offer_float(key, candidate);
             }
             smallest.write(Some(top_keys), top_candidates);
         },
     );
     (top_keys, top_candidates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_order_as_floats_do() {
+        let rising = [f32::MIN, -1.5, -f32::MIN_POSITIVE, 0.0, 1e-40, 1.0, 1.5, f32::MAX];
+        assert!(rising.windows(2).all(|pair| ordered(pair[0]) < ordered(pair[1])));
+        assert!(rising.iter().all(|&key| float(ordered(key)) == key));
+        assert_eq!(ordered(-0.0), ordered(0.0));
+    }
+
+    #[test]
+    fn the_smallest_stay_however_often_the_pool_is_cut() {
+        for k in [1, 2, 8, 100] {
+            // 7919 is prime to 4096: each of 0 to 4095 once, and each key four times.
+            let offered: Vec<(u32, u32)> = (0..4096).map(|i| (i * 7919 % 4096 / 4, i)).collect();
+            let mut smallest = Smallest::new(k);
+            offered.iter().for_each(|&(key, candidate)| smallest.offer(key, candidate));
+            let mut expected = offered;
+            expected.sort_unstable();
+            assert!(smallest.into_sorted().eq(expected.into_iter().take(k)), "k = {k}");
+        }
+    }
 }

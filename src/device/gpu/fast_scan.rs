@@ -7,6 +7,7 @@ use super::candidates::{Launch, Run, pieces, topk};
 use super::kernel::{FAST_SCAN, Pipelines, wgsl_struct};
 use crate::device::buffer::Buffer;
 use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
+use crate::device::lookup_tables::{Entries, LookupTables};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -16,7 +17,7 @@ const TASK_ROWS: u32 = 64 * BLOCK_ROWS as u32;
 
 wgsl_struct!(Params { pairs, first_row, tasks, descending });
 wgsl_struct!(Task { first_visit, visits, first_block, rows });
-wgsl_struct!(Visit { table, bias, output });
+wgsl_struct!(Visit { table, list, output });
 
 #[derive(Debug)]
 pub(crate) struct FastScan(Pipelines<1>);
@@ -41,15 +42,14 @@ pub(crate) fn upload_codes(gpu: &Gpu, blocks: &[u8], block_bytes: usize) -> Resu
 pub(crate) fn fast_scan(
     gpu: &Gpu,
     codes: &CodeSet,
+    tables: &LookupTables,
     request: &ScanRequest,
     metric: Metric,
     k: usize,
 ) -> Result<ScanTopK> {
     let CodeParts::Gpu(parts) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
     let kernel = &FastScan::get(gpu)?.0;
-    let words: Vec<u32> = request.tables.as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
-    let tables = gpu.upload(&words)?;
-    let launches = |run: &Run| launches(gpu, kernel, parts, &tables, request, metric, run);
+    let launches = |run: &Run| launches(gpu, kernel, parts, tables, request, metric, run);
     let (keys, slots) = topk(gpu, "fast_scan", kernel, &request.ranges, k, launches)?;
     Ok(ScanTopK::from_keys(slots, &keys))
 }
@@ -59,25 +59,27 @@ fn launches(
     gpu: &Gpu,
     kernel: &Pipelines<1>,
     parts: &[(Buffer<u32>, usize)],
-    tables: &Buffer<u32>,
+    tables: &LookupTables,
     request: &ScanRequest,
     metric: Metric,
     run: &Run,
 ) -> Result<Vec<Launch>> {
     let name = "fast_scan";
+    let Entries::Words(entries) = &tables.entries else { return Err(Error::ForeignBuffer { stage: name }) };
     let mut first_row = 0u32;
     let mut launches = Vec::new();
     for (codes, blocks) in parts {
         let end = first_row + (blocks * BLOCK_ROWS) as u32;
-        let (tasks, visits) = plan(run, request, first_row..end);
+        let (tasks, visits) = plan(run, tables, request, first_row..end);
         if !tasks.is_empty() {
             let descending = u32::from(metric == Metric::InnerProduct);
-            let params = Params { pairs: request.pairs as u32, first_row, tasks: tasks.len() as u32, descending };
+            let params = Params { pairs: tables.pairs as u32, first_row, tasks: tasks.len() as u32, descending };
             let (task_list, visit_list) = (gpu.upload(&tasks)?, gpu.upload(&visits)?);
             let buffers = [
                 &gpu.params(&params),
                 codes.gpu(gpu, name)?,
-                tables.gpu(gpu, name)?,
+                entries.gpu(gpu, name)?,
+                tables.biases.gpu(gpu, name)?,
                 task_list.gpu(gpu, name)?,
                 visit_list.gpu(gpu, name)?,
                 run.keys.gpu(gpu, name)?,
@@ -91,7 +93,7 @@ fn launches(
 }
 
 /// Cuts a run into tasks over the blocks of one part.
-fn plan(run: &Run, request: &ScanRequest, part: Range<u32>) -> (Vec<Task>, Vec<Visit>) {
+fn plan(run: &Run, tables: &LookupTables, request: &ScanRequest, part: Range<u32>) -> (Vec<Task>, Vec<Visit>) {
     let (mut tasks, mut visits) = (Vec::new(), Vec::new());
     for group in &run.groups {
         for (rows, some) in pieces(group, part.clone(), TASK_ROWS, TASK_QUERIES) {
@@ -102,8 +104,8 @@ fn plan(run: &Run, request: &ScanRequest, part: Range<u32>) -> (Vec<Task>, Vec<V
                 rows: rows.len() as u32,
             });
             visits.extend(some.iter().map(|visit| {
-                let (table, bias) = request.visits[visit.number];
-                Visit { table, bias: bias.into(), output: run.output(visit, group, rows.start) }
+                let list = request.lists[visit.number];
+                Visit { table: tables.table_of(list), list, output: run.output(visit, group, rows.start) }
             }));
         }
     }

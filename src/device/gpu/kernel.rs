@@ -67,7 +67,13 @@ pub(super) static EXACT_TOPK_IP: GpuKernel =
 pub(super) static FAST_SCAN: GpuKernel = GpuKernel {
     name: "fast_scan",
     source: wgsl!("fast_scan"),
-    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
+    bindings: &[Uniform, Read, Read, Read, Read, Read, Write, Write],
+    constants: &[],
+};
+pub(super) static LOOKUP_TABLES: GpuKernel = GpuKernel {
+    name: "lookup_tables",
+    source: wgsl!("lookup_tables"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write, Write, Write],
     constants: &[],
 };
 pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
@@ -96,7 +102,7 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
 };
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 11] {
+pub fn kernels() -> [&'static GpuKernel; 12] {
     [
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
@@ -104,6 +110,7 @@ pub fn kernels() -> [&'static GpuKernel; 11] {
         &CENTROID_UPDATE,
         &EXACT_TOPK_L2,
         &EXACT_TOPK_IP,
+        &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
         &PQ_ENCODE,
@@ -218,7 +225,9 @@ pub(super) use wgsl_struct;
 
 #[cfg(test)]
 pub(crate) mod layouts {
-    use super::super::{centroid_update, exact_topk, fast_scan, nearest_centroid, pq_encode, pq_update, select_topk};
+    use super::super::{
+        centroid_update, exact_topk, fast_scan, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk,
+    };
     use super::*;
 
     /// Name, (field, offset) in order, size.
@@ -246,6 +255,7 @@ pub(crate) mod layouts {
         check(&FAST_SCAN, fast_scan::Params::layout());
         check(&FAST_SCAN, fast_scan::Task::layout());
         check(&FAST_SCAN, fast_scan::Visit::layout());
+        check(&LOOKUP_TABLES, lookup_tables::Params::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
         check(&PQ_ENCODE, pq_encode::Params::layout());
         check(&PQ_UPDATE, pq_update::Params::layout());

@@ -9,6 +9,7 @@ mod kernel;
 pub(super) mod centroid_update;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
+pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod pq_encode;
@@ -68,6 +69,7 @@ struct Stages {
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
     exact_topk_l2: Lazy<exact_topk::ExactTopk>,
     exact_topk_ip: Lazy<exact_topk::ExactTopk>,
+    lookup_tables: Lazy<lookup_tables::MakeTables>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
     pq_encode: Lazy<pq_encode::PqEncode>,

@@ -1,0 +1,251 @@
+//! u8 look-up tables. A SIMD lane is a centroid: the sixteen of a sub-quantizer lie side by side.
+
+use pulp::NullaryFnOnce;
+use rayon::prelude::*;
+
+use super::distance::distance;
+use crate::device::buffer::{Buffer, Matrix, TopK};
+use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
+use crate::device::pq::{CENTROIDS, Codebooks};
+use crate::error::Result;
+use crate::factory::Metric;
+
+/// One value of each of a sub-quantizer's centroids.
+type Column = [f32; CENTROIDS];
+
+pub(crate) fn lookup_tables(
+    queries: &Matrix,
+    codebooks: &Codebooks,
+    probes: Option<&Probes<'_>>,
+    shape: Shape,
+) -> Result<LookupTables> {
+    let name = "lookup_tables";
+    let (data, centroids) = (queries.data.host(name)?, codebooks.data.host(name)?);
+    let coarse = match probes {
+        Some(probes) => Some((probes.table.centroids.data.host(name)?, probes.lists.host(name)?)),
+        None => None,
+    };
+    let (dsub, pairs) = (codebooks.dsub, codebooks.m.div_ceil(2));
+    let codebooks = side_by_side(centroids, dsub);
+    let query_bytes = shape.tables * pairs * 2 * CENTROIDS;
+    let mut entries = vec![0u8; queries.rows * query_bytes];
+    let mut biases = vec![0u32; queries.rows * shape.lists];
+    let mut scales = vec![0.0f32; queries.rows * 2];
+    let arch = pulp::Arch::new();
+    data.par_chunks_exact(queries.dim)
+        .zip(entries.par_chunks_exact_mut(query_bytes))
+        .zip(biases.par_chunks_exact_mut(shape.lists))
+        .zip(scales.par_chunks_exact_mut(2))
+        .enumerate()
+        .for_each_init(Scratch::default, |scratch, (number, (((x, entries), biases), scale))| {
+            let lists = coarse.map(|(centroids, lists)| (centroids, &lists[number * shape.lists..][..shape.lists]));
+            let query = Query { x, lists, codebooks: &codebooks, dsub, shape };
+            arch.dispatch(MakeTables { query, scratch, entries, biases, scale });
+        });
+    Ok(LookupTables {
+        entries: Entries::Bytes(Buffer::on_host(entries)),
+        biases: Buffer::on_host(biases),
+        scales: Buffer::on_host(scales),
+        queries: queries.rows,
+        lists: shape.lists,
+        tables: shape.tables,
+        pairs,
+    })
+}
+
+/// [M][16][dsub] as [M][dsub][16].
+fn side_by_side(centroids: &[f32], dsub: usize) -> Vec<Column> {
+    let columns = |sub: &[f32]| {
+        (0..dsub).map(|j| std::array::from_fn(|centroid| sub[centroid * dsub + j])).collect::<Vec<Column>>()
+    };
+    centroids.chunks_exact(CENTROIDS * dsub).flat_map(columns).collect()
+}
+
+/// A query, and what its tables are made from.
+struct Query<'a> {
+    x: &'a [f32],
+    /// The coarse quantizer's centroids, and the lists that are visited.
+    lists: Option<(&'a [f32], &'a [u32])>,
+    /// [M][dsub].
+    codebooks: &'a [Column],
+    dsub: usize,
+    shape: Shape,
+}
+
+#[derive(Default)]
+struct Scratch {
+    residual: Vec<f32>,
+    /// Entries as floats, [table][M].
+    entries: Vec<Column>,
+    tables: Vec<Span>,
+    lists: Vec<Option<f32>>,
+}
+
+/// Where the entries of a table lie.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    /// The sum of the sub-quantizers' least entries.
+    least: f32,
+    /// Greatest span of a sub-quantizer.
+    widest: f32,
+    /// Sum of the spans.
+    total: f32,
+}
+
+impl Query<'_> {
+    /// The centroid of the list at a place; `None` where no list was found.
+    #[inline(always)]
+    fn centroid(&self, place: usize) -> Option<&[f32]> {
+        let (centroids, lists) = self.lists?;
+        (lists[place] != TopK::NONE).then(|| &centroids[lists[place] as usize * self.x.len()..][..self.x.len()])
+    }
+
+    /// What the list at a place adds to every distance; `None` where no list was found.
+    #[inline(always)]
+    fn bias(&self, place: usize) -> Option<f32> {
+        match (self.lists, self.shape.biased) {
+            (None, _) => Some(0.0),
+            (Some(_), false) => self.centroid(place).map(|_| 0.0),
+            (Some(_), true) => {
+                let metric = if self.shape.entry == Entry::Product { Metric::InnerProduct } else { Metric::L2 };
+                self.centroid(place).map(|c| distance(metric, self.x, c))
+            }
+        }
+    }
+
+    /// Writes the entries of one table as floats; those of residuals for the list at `place`.
+    #[inline(always)]
+    fn fill(&self, place: usize, residual: &mut Vec<f32>, entries: &mut [Column]) {
+        let entry = |x: &[f32], terms: fn(f32, f32) -> f32, entries: &mut [Column]| {
+            let columns = self.codebooks.chunks_exact(self.dsub);
+            for ((out, x), columns) in entries.iter_mut().zip(x.chunks_exact(self.dsub)).zip(columns) {
+                *out = [0.0; CENTROIDS];
+                for (&x, column) in x.iter().zip(columns) {
+                    for (out, &r) in out.iter_mut().zip(column) {
+                        *out += terms(x, r);
+                    }
+                }
+            }
+        };
+        match self.shape.entry {
+            Entry::Distance => entry(self.x, |x, r| (x - r) * (x - r), entries),
+            Entry::Product => entry(self.x, |x, r| x * r, entries),
+            Entry::Residual => {
+                residual.clear();
+                let centroid = self.centroid(place).unwrap_or(self.x);
+                residual.extend(self.x.iter().zip(centroid).map(|(x, c)| x - c));
+                entry(residual, |y, r| r * (r - 2.0 * y), entries);
+            }
+        }
+    }
+}
+
+impl Span {
+    #[inline(always)]
+    fn of(entries: &[Column]) -> Self {
+        entries.iter().fold(Self::default(), |span, column| {
+            let (least, greatest) = least_and_greatest(column);
+            Self {
+                least: span.least + least,
+                widest: span.widest.max(greatest - least),
+                total: span.total + (greatest - least),
+            }
+        })
+    }
+}
+
+#[inline(always)]
+fn least_and_greatest(column: &Column) -> (f32, f32) {
+    let least = column.iter().fold(f32::INFINITY, |least, &x| if x < least { x } else { least });
+    let greatest = column.iter().fold(f32::NEG_INFINITY, |greatest, &x| if x > greatest { x } else { greatest });
+    (least, greatest)
+}
+
+/// A type of its own, because a closure of this size is not sure to be inlined into the code that has SIMD.
+struct MakeTables<'a> {
+    query: Query<'a>,
+    scratch: &'a mut Scratch,
+    entries: &'a mut [u8],
+    biases: &'a mut [u32],
+    scale: &'a mut [f32],
+}
+
+impl NullaryFnOnce for MakeTables<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { query, scratch, .. } = self;
+        let Shape { lists, tables, bounded, .. } = query.shape;
+        let m = query.codebooks.len() / query.dsub;
+        scratch.entries.resize(tables * m, [0.0; CENTROIDS]);
+        scratch.tables.clear();
+        scratch.lists.clear();
+        for (place, entries) in scratch.entries.chunks_exact_mut(m).enumerate() {
+            query.fill(place, &mut scratch.residual, entries);
+            scratch.tables.push(Span::of(entries));
+        }
+        scratch.lists.extend((0..lists).map(|place| query.bias(place)));
+        let span = |place: usize| scratch.tables[if tables == 1 { 0 } else { place }];
+        let found = || scratch.lists.iter().enumerate().filter_map(|(place, &bias)| Some((span(place), bias?)));
+
+        let least_bias = found().map(|(_, bias)| bias).fold(f32::INFINITY, f32::min);
+        let widest = found().map(|(span, _)| span.widest).fold(0.0, f32::max);
+        let total = found().map(|(span, bias)| bias - least_bias + span.total).fold(0.0, f32::max);
+        let offset = found().map(|(span, bias)| bias + span.least).fold(f32::INFINITY, f32::min);
+        let mut scale = 255.0 / widest;
+        if bounded {
+            scale = scale.min(65535.0 / total);
+        }
+        if !scale.is_finite() {
+            scale = 0.0; // nothing differs from anything
+        }
+        self.scale.copy_from_slice(&[offset, if scale > 0.0 { 1.0 / scale } else { 0.0 }]);
+        for (place, (out, &bias)) in self.biases.iter_mut().zip(&scratch.lists).enumerate() {
+            *out = bias.map_or(0, |bias| rounded(bias + span(place).least, offset, scale) as u32);
+        }
+        let table_bytes = self.entries.len() / tables;
+        for (out, entries) in self.entries.chunks_exact_mut(table_bytes).zip(scratch.entries.chunks_exact(m)) {
+            for (out, column) in out.as_chunks_mut::<CENTROIDS>().0.iter_mut().zip(entries) {
+                let (least, _) = least_and_greatest(column);
+                *out = column.map(|entry| rounded(entry, least, scale) as u8);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn rounded(entry: f32, least: f32, scale: f32) -> i32 {
+    // A cast drops what is behind the point, of what is never negative.
+    ((entry - least) * scale + 0.5) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+
+    /// One query of zeros against centroids of one float.
+    fn tables(centroids: &[f32]) -> (Vec<u8>, Vec<f32>) {
+        let (device, m) = (Device::cpu(), centroids.len() / CENTROIDS);
+        let codebooks = device.codebooks(centroids, m).unwrap();
+        let queries = device.upload(&vec![0.0; m], m).unwrap();
+        let tables = device.lookup_tables(&queries, &codebooks, Metric::L2, None).unwrap();
+        (device.download_tables(&tables).unwrap(), device.download(tables.scales()).unwrap())
+    }
+
+    #[test]
+    fn a_table_worked_out_by_hand() {
+        // Squares 1 to 16 (span 15) and 10, 10.5 .. 17.5 (span 7.5), so a = 255 / 15 = 17.
+        let squares = (0..16).map(|i| 1.0 + i as f32).chain((0..16).map(|i| 10.0 + 0.5 * i as f32));
+        let (entries, scales) = tables(&squares.map(f32::sqrt).collect::<Vec<_>>());
+        let expected: Vec<u8> = (0..16).map(|i| 17 * i).chain((0..16u32).map(|i| (17 * i).div_ceil(2) as u8)).collect();
+        assert_eq!(entries.iter().zip(&expected).filter(|(a, b)| a.abs_diff(**b) > 1).count(), 0, "{entries:?}");
+        assert!((scales[0] - 11.0).abs() < 1e-5 && (scales[1] - 1.0 / 17.0).abs() < 1e-6, "{scales:?}");
+    }
+
+    #[test]
+    fn entries_that_are_all_equal_leave_the_offset() {
+        assert_eq!(tables(&[2.0; 32]), (vec![0; 32], vec![8.0, 0.0]));
+    }
+}

@@ -1,0 +1,82 @@
+//! Launches `shaders/lookup_tables.wgsl`: u8 look-up tables of queries, with the biases and scales of their sums.
+
+use super::kernel::{LOOKUP_TABLES, Pipelines, wgsl_struct};
+use super::{Gpu, grid};
+use crate::device::buffer::Matrix;
+use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
+use crate::device::pq::Codebooks;
+use crate::error::Result;
+
+const HAS_LISTS: u32 = 1;
+const BIASED: u32 = 2;
+const BOUNDED: u32 = 4;
+
+wgsl_struct!(Params { visits, lists, tables, subs, dsub, stride, entry, flags });
+
+/// Entry points: `measure`, `quantize`.
+#[derive(Debug)]
+pub(crate) struct MakeTables(Pipelines<2>);
+
+impl MakeTables {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        let stage = &gpu.stages.lookup_tables;
+        stage.get_or_make(|| Pipelines::new(gpu, &LOOKUP_TABLES, ["measure", "quantize"]).map(Self))
+    }
+}
+
+pub(crate) fn lookup_tables(
+    gpu: &Gpu,
+    queries: &Matrix,
+    codebooks: &Codebooks,
+    probes: Option<&Probes<'_>>,
+    shape: Shape,
+) -> Result<LookupTables> {
+    let stage = MakeTables::get(gpu)?;
+    let name = "lookup_tables";
+    let Shape { entry, lists, tables, biased, bounded } = shape;
+    let (visits, pairs) = (queries.rows * lists, codebooks.m.div_ceil(2));
+    let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+    let params = Params {
+        visits: visits as u32,
+        lists: lists as u32,
+        tables: tables as u32,
+        subs: codebooks.m as u32,
+        dsub: codebooks.dsub as u32,
+        stride: queries.stride as u32,
+        entry: match entry {
+            Entry::Distance => 0,
+            Entry::Product => 1,
+            Entry::Residual => 2,
+        },
+        flags: flag(probes.is_some(), HAS_LISTS) | flag(biased, BIASED) | flag(bounded, BOUNDED),
+    };
+    let spans = gpu.zeros::<[f32; 4]>(visits)?;
+    let words = gpu.zeros::<u32>(queries.rows * tables * pairs * 8)?;
+    let biases = gpu.zeros::<u32>(visits)?;
+    let scales = gpu.zeros::<f32>(2 * queries.rows)?;
+    // Without lists there is nothing to read there, but something has to be bound.
+    let nothing = gpu.zeros::<u32>(0)?;
+    let (centroids, numbers) = match probes {
+        Some(probes) => (probes.table.centroids.data.gpu(gpu, name)?, probes.lists.gpu(gpu, name)?),
+        None => (nothing.gpu(gpu, name)?, nothing.gpu(gpu, name)?),
+    };
+    let buffers = [
+        &gpu.params(&params),
+        queries.data.gpu(gpu, name)?,
+        codebooks.data.gpu(gpu, name)?,
+        centroids,
+        numbers,
+        spans.gpu(gpu, name)?,
+        words.gpu(gpu, name)?,
+        biases.gpu(gpu, name)?,
+        scales.gpu(gpu, name)?,
+    ];
+    if visits > 0 {
+        let bindings = stage.0.bind(gpu, &buffers)?;
+        gpu.run_pass(name, |pass| {
+            stage.0.dispatch(pass, 0, &bindings, grid(visits));
+            stage.0.dispatch(pass, 1, &bindings, grid(visits));
+        })?;
+    }
+    Ok(LookupTables { entries: Entries::Words(words), biases, scales, queries: queries.rows, lists, tables, pairs })
+}

@@ -104,9 +104,9 @@ impl Matrix {
 pub struct CentroidTable {
     /// The centroids as given.
     pub(crate) centroids: Matrix,
-    /// The centroids less their mean for L2, as given for inner product.
+    /// The centroids less their mean for L2, as given for inner product; on the CPU engine in panels.
     pub(crate) shifted: Matrix,
-    /// x · shifted + bias is largest for the nearest centroid.
+    /// x · shifted + bias is largest for the nearest centroid; on the CPU engine −∞ fills up the last panel.
     pub(crate) bias: Buffer<f32>,
     pub(crate) metric: Metric,
 }

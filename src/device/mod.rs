@@ -246,16 +246,15 @@ impl Device {
             }
             bias.push(if metric == Metric::L2 { -half_norm_and_dot as f32 } else { 0.0 });
         }
-        let bias = match &self.engine {
-            Engine::Cpu => Buffer::on_host(bias),
-            Engine::Gpu(gpu) => gpu.upload(&bias)?,
+        let (shifted, bias) = match &self.engine {
+            Engine::Cpu => {
+                let data = Buffer::on_host(cpu::scores::panels(&shifted, dim));
+                bias.resize(nlist.next_multiple_of(cpu::scores::PANEL), f32::NEG_INFINITY);
+                (Matrix { data, rows: nlist, dim, stride: dim }, Buffer::on_host(bias))
+            }
+            Engine::Gpu(gpu) => (gpu.upload_matrix(&shifted, nlist, dim)?, gpu.upload(&bias)?),
         };
-        Ok(CentroidTable {
-            centroids: self.upload(centroids, dim)?,
-            shifted: self.upload(&shifted, dim)?,
-            bias,
-            metric,
-        })
+        Ok(CentroidTable { centroids: self.upload(centroids, dim)?, shifted, bias, metric })
     }
 }
 
@@ -398,7 +397,7 @@ impl Device {
 
 /// Squared distance (L2) or inner product of two vectors, as a direct sum with the machine's SIMD.
 pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(|| cpu::distance::distance(metric, x, y))
+    pulp::Arch::new().dispatch(cpu::distance::Distance { metric, x, y })
 }
 
 fn checked_rows(floats: usize, dim: usize) -> Result<usize> {

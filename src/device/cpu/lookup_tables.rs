@@ -1,6 +1,6 @@
 //! u8 look-up tables. A SIMD lane is a centroid: the sixteen of a sub-quantizer lie side by side.
 
-use pulp::NullaryFnOnce;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
@@ -113,55 +113,62 @@ impl Query<'_> {
         }
     }
 
-    /// Writes the entries of one table as floats; those of residuals for the list at `place`.
+    /// Writes the entries of one table as floats, those of residuals for the list at `place`, and returns where they lie.
     #[inline(always)]
-    fn fill(&self, place: usize, residual: &mut Vec<f32>, entries: &mut [Column]) {
-        let entry = |x: &[f32], terms: fn(f32, f32) -> f32, entries: &mut [Column]| {
-            let columns = self.codebooks.chunks_exact(self.dsub);
-            for ((out, x), columns) in entries.iter_mut().zip(x.chunks_exact(self.dsub)).zip(columns) {
-                *out = [0.0; CENTROIDS];
-                for (&x, column) in x.iter().zip(columns) {
-                    for (out, &r) in out.iter_mut().zip(column) {
-                        *out += terms(x, r);
-                    }
-                }
-            }
-        };
+    fn fill<S: Simd>(&self, simd: S, place: usize, residual: &mut Vec<f32>, entries: &mut [Column]) -> Span {
         match self.shape.entry {
-            Entry::Distance => entry(self.x, |x, r| (x - r) * (x - r), entries),
-            Entry::Product => entry(self.x, |x, r| x * r, entries),
+            Entry::Distance => self.fill_with(simd, self.x, entries, |x, r, sum| {
+                let difference = simd.sub_f32s(x, r);
+                simd.mul_add_e_f32s(difference, difference, sum)
+            }),
+            Entry::Product => self.fill_with(simd, self.x, entries, |x, r, sum| simd.mul_add_e_f32s(x, r, sum)),
             Entry::Residual => {
                 residual.clear();
                 let centroid = self.centroid(place).unwrap_or(self.x);
                 residual.extend(self.x.iter().zip(centroid).map(|(x, c)| x - c));
-                entry(residual, |y, r| r * (r - 2.0 * y), entries);
+                self.fill_with(simd, residual, entries, |y, r, sum| {
+                    simd.mul_add_e_f32s(r, simd.sub_f32s(r, simd.add_f32s(y, y)), sum)
+                })
             }
         }
     }
-}
 
-impl Span {
     #[inline(always)]
-    fn of(entries: &[Column]) -> Self {
-        entries.iter().fold(Self::default(), |span, column| {
-            let (least, greatest) = least_and_greatest(column);
-            Self {
-                least: span.least + least,
-                widest: span.widest.max(greatest - least),
-                total: span.total + (greatest - least),
+    fn fill_with<S: Simd>(
+        &self,
+        simd: S,
+        x: &[f32],
+        entries: &mut [Column],
+        add_term: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s,
+    ) -> Span {
+        let mut span = Span::default();
+        let columns = self.codebooks.chunks_exact(self.dsub);
+        for ((out, x), columns) in entries.iter_mut().zip(x.chunks_exact(self.dsub)).zip(columns) {
+            let out = S::as_mut_simd_f32s(out).0;
+            let (mut least, mut greatest) = (simd.splat_f32s(f32::INFINITY), simd.splat_f32s(f32::NEG_INFINITY));
+            for (vector, out) in out.iter_mut().enumerate() {
+                let mut sum = simd.splat_f32s(0.0);
+                for (&x, column) in x.iter().zip(columns) {
+                    sum = add_term(simd.splat_f32s(x), S::as_simd_f32s(column).0[vector], sum);
+                }
+                (least, greatest) = (simd.min_f32s(sum, least), simd.max_f32s(sum, greatest));
+                *out = sum;
             }
-        })
+            let (least, greatest) = (simd.reduce_min_f32s(least), simd.reduce_max_f32s(greatest));
+            span.least += least;
+            span.total += greatest - least;
+            span.widest = if greatest - least > span.widest { greatest - least } else { span.widest };
+        }
+        span
     }
 }
 
 #[inline(always)]
-fn least_and_greatest(column: &Column) -> (f32, f32) {
-    let least = column.iter().fold(f32::INFINITY, |least, &x| if x < least { x } else { least });
-    let greatest = column.iter().fold(f32::NEG_INFINITY, |greatest, &x| if x > greatest { x } else { greatest });
-    (least, greatest)
+fn least_of<S: Simd>(simd: S, column: &Column) -> f32 {
+    let vectors = S::as_simd_f32s(column).0;
+    simd.reduce_min_f32s(vectors.iter().fold(vectors[0], |least, &vector| simd.min_f32s(least, vector)))
 }
 
-/// A type of its own, because a closure of this size is not sure to be inlined into the code that has SIMD.
 struct MakeTables<'a> {
     query: Query<'a>,
     scratch: &'a mut Scratch,
@@ -170,11 +177,11 @@ struct MakeTables<'a> {
     scale: &'a mut [f32],
 }
 
-impl NullaryFnOnce for MakeTables<'_> {
+impl WithSimd for MakeTables<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { query, scratch, .. } = self;
         let Shape { lists, tables, bounded, .. } = query.shape;
         let m = query.codebooks.len() / query.dsub;
@@ -182,8 +189,7 @@ impl NullaryFnOnce for MakeTables<'_> {
         scratch.tables.clear();
         scratch.lists.clear();
         for (place, entries) in scratch.entries.chunks_exact_mut(m).enumerate() {
-            query.fill(place, &mut scratch.residual, entries);
-            scratch.tables.push(Span::of(entries));
+            scratch.tables.push(query.fill(simd, place, &mut scratch.residual, entries));
         }
         scratch.lists.extend((0..lists).map(|place| query.bias(place)));
         let span = |place: usize| scratch.tables[if tables == 1 { 0 } else { place }];
@@ -207,8 +213,10 @@ impl NullaryFnOnce for MakeTables<'_> {
         let table_bytes = self.entries.len() / tables;
         for (out, entries) in self.entries.chunks_exact_mut(table_bytes).zip(scratch.entries.chunks_exact(m)) {
             for (out, column) in out.as_chunks_mut::<CENTROIDS>().0.iter_mut().zip(entries) {
-                let (least, _) = least_and_greatest(column);
-                *out = column.map(|entry| rounded(entry, least, scale) as u8);
+                let least = least_of(simd, column);
+                for i in 0..CENTROIDS {
+                    out[i] = rounded(column[i], least, scale) as u8;
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 mod block_sums;
 pub(super) mod distance;
-mod product;
+pub(super) mod scores;
 
 pub(super) mod centroid_update;
 pub(super) mod exact_topk;

@@ -2,36 +2,52 @@
 
 use rayon::prelude::*;
 
-use super::product::{CENTROIDS, product};
+use super::scores::{PANEL, Scores, Take};
 use super::select_topk::Smallest;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 
-/// Rows that one thread takes at a time: few, so that a live host's sixteen frames still use several cores.
-const ROWS: usize = 16;
+/// Rows that one thread takes at a time, at most; few rows are spread over the cores.
+const ROWS: usize = 96;
 
 pub(crate) fn nearest_probes(rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
     let name = "nearest_probes";
     let dim = rows.dim;
-    let (data, shifted, bias) = (rows.data.host(name)?, table.shifted.data.host(name)?, table.bias.host(name)?);
+    let (data, panels, bias) = (rows.data.host(name)?, table.shifted.data.host(name)?, table.bias.host(name)?);
     let mut probes = vec![0u32; rows.rows * nprobe];
-    data.par_chunks(ROWS * dim).zip(probes.par_chunks_mut(ROWS * nprobe)).for_each_init(
-        || vec![0.0; ROWS * CENTROIDS],
-        |products, (rows, probes)| {
-            let count = rows.len() / dim;
-            let mut nearest = vec![Smallest::new(nprobe); count];
-            for (tile, (centroids, bias)) in shifted.chunks(CENTROIDS * dim).zip(bias.chunks(CENTROIDS)).enumerate() {
-                product(rows, centroids, dim, products);
-                for ((run, bias), label) in products.chunks_exact(count).zip(bias).zip((tile * CENTROIDS) as u32..) {
-                    for (&product, nearest) in run.iter().zip(&mut nearest) {
-                        nearest.offer_float(-(product + bias), label);
-                    }
-                }
-            }
-            for (nearest, out) in nearest.into_iter().zip(probes.chunks_exact_mut(nprobe)) {
+    let share = rows.rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS);
+    let arch = pulp::Arch::new();
+    data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each_init(
+        Vec::new,
+        |packed, (rows, probes)| {
+            let mut nearest = Nearest(vec![Smallest::new(nprobe); rows.len() / dim]);
+            arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut nearest });
+            for (nearest, out) in nearest.0.into_iter().zip(probes.chunks_exact_mut(nprobe)) {
                 nearest.write(None, out);
             }
         },
     );
     Ok(Buffer::on_host(probes))
+}
+
+struct Nearest(Vec<Smallest>);
+
+impl Take for Nearest {
+    #[inline(always)]
+    fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
+        let nearest = &mut self.0[row];
+        let bound = -nearest.float_bound();
+        // All are looked at, which needs no branches; few panels hold a score within the bound.
+        let mut within = false;
+        for &score in scores {
+            within |= score >= bound;
+        }
+        if within {
+            for (scores, first) in scores.as_chunks::<8>().0.iter().zip((first..).step_by(8)) {
+                if scores.iter().any(|&score| score >= bound) {
+                    scores.iter().zip(first..).for_each(|(&score, label)| nearest.offer_float(-score, label));
+                }
+            }
+        }
+    }
 }

@@ -31,6 +31,12 @@ impl Smallest {
         self.bound
     }
 
+    /// The same where keys are floats.
+    #[inline]
+    pub fn float_bound(&self) -> f32 {
+        if self.bound == u32::MAX { f32::MAX } else { float(self.bound) }
+    }
+
     /// Takes a pair in where it is among the k smallest.
     #[inline]
     pub fn offer(&mut self, key: u32, candidate: u32) {
@@ -45,9 +51,8 @@ impl Smallest {
     /// The same for a key that is a float. Infinite ones and NaN are never among the k smallest.
     #[inline]
     pub fn offer_float(&mut self, key: f32, candidate: u32) {
-        let ordered = ordered(key);
-        if ordered <= self.bound && key.abs() <= f32::MAX {
-            self.offer(ordered, candidate);
+        if key.abs() <= f32::MAX {
+            self.offer(ordered(key), candidate);
         }
     }
 

@@ -1,9 +1,14 @@
-//! How many lists, and how many of them a search visits: rules of thumb by the number of rows.
+//! What index, how many lists, and how many of them a search visits: rules of thumb by the number of rows.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::device::PQ_CENTROIDS;
 use crate::error::{Error, Result};
+use crate::factory::{Codes, IndexSpec, Ivf};
+
+/// Rows from which the quality recipe takes lists. TODO
+const LISTS_FROM: usize = 1_000_000;
 
 /// A way to choose what a factory string leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,21 +18,38 @@ pub enum Recipe {
     Rvc,
     /// What RVC's tuning tips of April 2023 say: N/39 lists, nlist^0.3 of them visited.
     Tips,
+    /// What finds nearly all neighbours: codes that [`Index::tune`](super::Index::tune) makes good, and exact rows behind
+    /// them.
+    Quality,
 }
 
 impl Recipe {
+    /// The index for `rows` rows, with all numbers left open.
+    pub fn spec(self, rows: usize) -> IndexSpec {
+        let codes = Codes::PqFastScan { m: None, by_residual: false };
+        let (ivf, codes) = match self {
+            Recipe::Rvc | Recipe::Tips => (true, Codes::Flat),
+            // Too few to train codes on; few enough to compare all of them.
+            Recipe::Quality if rows < PQ_CENTROIDS => (false, Codes::Flat),
+            Recipe::Quality => (rows >= LISTS_FROM, codes),
+        };
+        let ivf = ivf.then_some(Ivf { nlist: None });
+        IndexSpec { l2norm: false, ivf, refine: codes != Codes::Flat, codes }
+    }
+
     /// Number of lists for `rows` rows, at least one.
     pub fn nlist(self, rows: usize) -> usize {
         match self {
             Recipe::Rvc => ListCount::SixteenSqrt.of(rows).min(ListCount::RowsOver39.of(rows)),
             Recipe::Tips => ListCount::RowsOver39.of(rows),
+            Recipe::Quality => ((rows as f64).sqrt() as usize).max(1),
         }
     }
 
-    /// Lists that a search visits.
+    /// Lists that a search visits; for quality what is to be tuned.
     pub fn nprobe(self, nlist: usize) -> usize {
         match self {
-            Recipe::Rvc => 1,
+            Recipe::Rvc | Recipe::Quality => 1,
             Recipe::Tips => ((nlist as f64).powf(0.3) as usize).max(1),
         }
     }
@@ -40,7 +62,8 @@ impl FromStr for Recipe {
         match text {
             "rvc" => Ok(Recipe::Rvc),
             "tips" => Ok(Recipe::Tips),
-            _ => Err(Error::parameter("recipe", format!("{text:?} is not known"), "choose rvc or tips")),
+            "quality" => Ok(Recipe::Quality),
+            _ => Err(Error::parameter("recipe", format!("{text:?} is not known"), "choose rvc, tips or quality")),
         }
     }
 }
@@ -50,6 +73,7 @@ impl fmt::Display for Recipe {
         f.write_str(match self {
             Recipe::Rvc => "rvc",
             Recipe::Tips => "tips",
+            Recipe::Quality => "quality",
         })
     }
 }

@@ -140,10 +140,14 @@ impl Ranks {
         }
     }
 
-    /// The least depth that misses no more than one in `one_in` neighbours; `None` where no depth does.
-    pub fn depth_missing(&self, one_in: usize) -> Option<usize> {
-        let all = self.found.len() + self.missed;
-        match all - all / one_in {
+    /// How many neighbours are not among the first `depth`.
+    pub fn missed(&self, depth: usize) -> usize {
+        self.found.len() + self.missed - self.found.partition_point(|&rank| rank < depth)
+    }
+
+    /// The least depth, from 1 on, that misses no more than `allowed` neighbours; `None` where no depth does.
+    pub fn depth_missing(&self, allowed: usize) -> Option<usize> {
+        match (self.found.len() + self.missed).saturating_sub(allowed) {
             0 => Some(1),
             wanted => self.found.get(wanted - 1).map(|rank| rank + 1),
         }
@@ -197,9 +201,12 @@ mod tests {
         let ranks = held.ranks(&exact, &found);
         assert_eq!(ranks, Ranks { found: vec![0, 0, 2], missed: 2 });
         assert_eq!([0, 1, 2, 3, 9].map(|depth| ranks.recall(depth)), [0.0, 0.4, 0.4, 0.6, 0.6]);
-        // Of five, one in 5 is one, one in 2 is two, one in 1 is all.
-        assert_eq!([6, 5, 2, 1].map(|one_in| ranks.depth_missing(one_in)), [None, None, Some(3), Some(1)]);
+        assert_eq!([0, 1, 2, 3, 9].map(|depth| ranks.missed(depth)), [5, 3, 3, 2, 2]);
+        assert_eq!(
+            [1, 2, 3, 5, 9].map(|allowed| ranks.depth_missing(allowed)),
+            [None, Some(3), Some(1), Some(1), Some(1)]
+        );
         let none = Ranks::new([].into_iter());
-        assert_eq!((none.recall(8), none.depth_missing(1000)), (1.0, Some(1)));
+        assert_eq!((none.recall(8), none.missed(8), none.depth_missing(0)), (1.0, 0, Some(1)));
     }
 }

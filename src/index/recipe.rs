@@ -7,8 +7,11 @@ use crate::device::PQ_CENTROIDS;
 use crate::error::{Error, Result};
 use crate::factory::{Codes, IndexSpec, Ivf};
 
-/// Rows from which the quality recipe takes lists. TODO
-const LISTS_FROM: usize = 1_000_000;
+/// Rows from which the quality recipe takes lists. A recall of 0.99 means visiting a third of them, so they gain little:
+/// with faiss on two Zen 4 cores, 16 queries against 68,000 rows of speech take 1.5 ms either way at 256-d and 4.0 ms or
+/// about 2 ms at 768-d, 2,000 queries on one core 1.4 to 1.6 times less; at 300,000 × 768 lists are up to twice as fast.
+/// Below this the whole scan is at most 3 ms behind, needs no k-means, and is surer of other speakers' queries.
+const LISTS_FROM: usize = 100_000;
 
 /// A way to choose what a factory string leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,8 @@ impl Recipe {
         match self {
             Recipe::Rvc => ListCount::SixteenSqrt.of(rows).min(ListCount::RowsOver39.of(rows)),
             Recipe::Tips => ListCount::RowsOver39.of(rows),
-            Recipe::Quality => ((rows as f64).sqrt() as usize).max(1),
+            // Four times as many are no faster at this recall.
+            Recipe::Quality => rows.isqrt().max(1),
         }
     }
 
@@ -138,6 +142,18 @@ mod tests {
             assert_eq!(Recipe::Tips.nlist(rows), tips, "tips, {rows} rows");
             assert_eq!((Recipe::Rvc.nprobe(rvc), Recipe::Tips.nprobe(tips)), (1, tips_nprobe), "{rows} rows");
         }
+    }
+
+    #[test]
+    fn quality_takes_what_the_number_of_rows_allows() {
+        let spec = |recipe: Recipe, rows| recipe.spec(rows).to_string();
+        for (rows, expected) in
+            [(0, "Flat"), (15, "Flat"), (16, "PQx4fs,RFlat"), (99_999, "PQx4fs,RFlat"), (100_000, "IVF,PQx4fs,RFlat")]
+        {
+            assert_eq!(spec(Recipe::Quality, rows), expected, "{rows}");
+            assert_eq!((spec(Recipe::Rvc, rows), spec(Recipe::Tips, rows)), ("IVF,Flat".into(), "IVF,Flat".into()));
+        }
+        assert_eq!([0, 1, 100_000, 250_000].map(|rows| Recipe::Quality.nlist(rows)), [1, 1, 316, 500]);
     }
 
     #[test]

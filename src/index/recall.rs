@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn stretches_are_spread_and_shrink_with_the_voice() {
         let first = |rows| stretches(rows, |_| 0);
-        assert_eq!((first(0), first(1), first(3)), (vec![], vec![0..1], vec![0..1, 1..2, 2..3]));
+        assert_eq!([0, 1, 3].map(|rows| first(rows).len()), [0, 1, 3]);
+        assert_eq!(first(3), [0..1, 1..2, 2..3]);
         // 100 / 40 = 2 rows in each of 20 parts of 5 rows.
         let last = stretches(100, |slack| slack);
         assert_eq!((last.len(), &last[0], &last[19]), (20, &(3..5), &(98..100)));
@@ -169,9 +170,9 @@ mod tests {
         assert_eq!((long.len(), &long[1]), (20, &(7475..7525)));
         for rows in 0..500 {
             for stretches in [first(rows), stretches(rows, |slack| slack)] {
-                let ends = stretches.iter().map(|stretch| stretch.end);
+                let mut ends = stretches.iter().map(|stretch| stretch.end);
                 assert!(stretches.iter().skip(1).zip(ends.clone()).all(|(next, end)| end <= next.start), "{rows}");
-                assert!(ends.last().unwrap_or(0) <= rows, "{rows}");
+                assert!(ends.next_back().unwrap_or(0) <= rows, "{rows}");
             }
         }
     }

@@ -86,6 +86,68 @@ fn names_follow_the_factory_and_the_version() {
 }
 
 #[test]
+fn quality_is_measured_and_named() {
+    let folder = with_voice("voice-sample", "voice");
+    let report = json(&folder, "build voice --device cpu --recipe quality");
+    let k_factor = report["k_factor"].as_f64().unwrap();
+    let name = format!("voice/added_PQ128x4fs_RFlat_kf{k_factor}_voice_v1.index");
+    assert_eq!((&report["factory"], &report["files"][0]["path"]), (&"PQ128x4fs,RFlat".into(), &name.as_str().into()));
+    assert_eq!((report["files"].as_array().unwrap().len(), &report["nprobe"]), (1, &Value::Null));
+    assert!(report["recall"].as_f64().unwrap() >= 0.999 && k_factor.fract() == 0.0, "{report}");
+    assert_eq!((&report["queries"], &report["warnings"]), (&1000.into(), &Value::Array(Vec::new())));
+    let found = json(&folder, &format!("search {name} voice/query256.npy --device cpu"));
+    assert_eq!(found["k_factor"], k_factor);
+
+    // A name that is known only after the measurement is free, or taken, all the same.
+    let before = folder.content();
+    let refused = folder.run("build voice --device cpu --recipe quality");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("RFlat_kf") && text(&refused.stderr).contains("already exists"));
+    assert!(folder.content() == before);
+    let shown = ok(&folder, "build voice --device cpu --recipe quality --force");
+    assert!(shown.contains(&format!("k_factor     {k_factor}")) && shown.contains("of 1000 rows held back"), "{shown}");
+    assert_eq!(folder.content().len(), before.len());
+}
+
+#[test]
+fn quality_tunes_what_is_left_open() {
+    let folder = with_voice("voice-sample", "voice");
+    let line = "build voice --device cpu --recipe quality --factory IVF20,PQx4fs,RFlat";
+    let report = json(&folder, line);
+    let (nprobe, k_factor) = (report["nprobe"].as_u64().unwrap(), report["k_factor"].as_f64().unwrap());
+    assert!(nprobe > 1 && report["recall"].as_f64().unwrap() >= 0.999, "{report}");
+    let name = format!("IVF20_PQ128x4fs_RFlat_nprobe_{nprobe}_kf{k_factor}_voice_v1.index");
+    for (stage, rows) in [("trained", 0), ("added", 3003)] {
+        let info = json(&folder, &format!("info voice/{stage}_{name}"));
+        assert_eq!((&info["ntotal"], &info["nprobe"]), (&rows.into(), &nprobe.into()), "{stage}");
+    }
+    // What is named stays, and what it costs is said.
+    let report = json(&folder, &format!("{line} -o one.index --nprobe 1"));
+    assert_eq!((&report["nprobe"], report["warnings"].as_array().unwrap().len()), (&1.into(), 1));
+    assert!(report["recall"].as_f64().unwrap() < 0.99);
+    let report = json(&folder, "build voice -o two.index --device cpu --recipe quality --k-factor 1.5");
+    assert_eq!((&report["k_factor"], report["warnings"].as_array().unwrap().len()), (&1.5.into(), 1));
+
+    ok(&folder, "build voice --device cpu --factory PQ64x4fs,RFlat --k-factor 2.5");
+    let report =
+        json(&folder, "search voice/added_PQ64x4fs_RFlat_kf2.5_voice_v1.index voice/query256.npy --device cpu");
+    assert_eq!(report["k_factor"], 2.5);
+}
+
+#[test]
+fn quality_of_short_voices() {
+    let folder = Folder::new();
+    for (rows, factory) in [(1, "Flat"), (15, "Flat"), (16, "PQ3x4fs,RFlat"), (40, "PQ3x4fs,RFlat")] {
+        folder.put("rows.npy", &npy_f32(3, &some_rows(rows, 3)));
+        let report = json(&folder, "build rows.npy --device cpu --recipe quality --force -q");
+        assert_eq!(report["factory"], factory, "{rows}");
+        let said = report["warnings"].to_string();
+        assert_eq!(said.contains(&format!("{rows} rows are too few to train codes on")), rows < 16, "{said}");
+        assert_eq!(report["recall"], if rows < 16 { Value::Null } else { 1.0.into() }, "{rows}");
+    }
+}
+
+#[test]
 fn other_inputs_get_an_index_beside_them() {
     let folder = Folder::new();
     folder.put("声/モデル.npy", &npy_f32(4, &some_rows(100, 4)));

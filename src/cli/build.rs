@@ -9,11 +9,12 @@ use rvc_gpu_index::cluster::{KMeansParams, Training};
 use rvc_gpu_index::device::{Device, PQ_CENTROIDS};
 use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
-use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe};
-use rvc_gpu_index::{Result, faiss};
+use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe, Refine, SearchParams, Tuned};
+use rvc_gpu_index::{Existing, Result, faiss};
 use serde::Serialize;
 
 use super::job::{Clock, JobArgs};
+use super::outputs::Outputs;
 use super::plan::{OrAuto, Plan};
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
@@ -25,8 +26,9 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index build logs/my-voice
       writes trained_IVF…_my-voice_v2.index and added_IVF…_my-voice_v2.index into logs/my-voice, as RVC does
   rvc-gpu-index build features/ -o voice.index --metric cosine --nlist 4sqrt --nprobe 4
-  rvc-gpu-index build logs/my-voice --factory PQx4fs,RFlat
-      codes of 4 bits that are scanned whole, and exact rows that re-rank what they find
+  rvc-gpu-index build logs/my-voice --recipe quality
+      writes added_PQ…x4fs_RFlat_kf…_my-voice_v2.index: 4-bit codes, and exact rows that re-rank what they find, tuned to
+      find 99 % of the nearest rows
   rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
 
 /// Build an index from the features of a voice
@@ -40,13 +42,15 @@ pub struct BuildArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Index to build, as faiss names it: Flat, IVF1024,Flat, PQ384x4fs, IVF1024,PQ128x4fs; with L2norm, before or ,RFlat
-    /// behind; IVF,Flat leaves the number of lists to --nlist, PQx4fs means half as many parts as columns
-    #[arg(long, value_name = "FACTORY", default_value = "IVF,Flat")]
-    pub factory: IndexSpec,
+    /// behind; IVF,Flat leaves the number of lists to --nlist, PQx4fs means half as many parts as columns [default:
+    /// IVF,Flat, for the recipe quality PQx4fs,RFlat]
+    #[arg(long, value_name = "FACTORY")]
+    pub factory: Option<IndexSpec>,
     /// What near means: l2, ip (inner product) or cosine (which puts L2norm before the index)
     #[arg(long, value_name = "METRIC", default_value = "l2")]
     pub metric: Similarity,
-    /// What auto means for N rows: rvc (nlist min(16·√N, N/39), nprobe 1) or tips (nlist N/39, nprobe nlist^0.3)
+    /// What auto means for N rows: rvc (nlist min(16·√N, N/39), nprobe 1), tips (nlist N/39, nprobe nlist^0.3) or quality
+    /// (what finds 99 % of the nearest 8 rows, measured on rows held back)
     #[arg(long, value_name = "RECIPE", default_value = "rvc")]
     pub recipe: Recipe,
     /// Number of lists: a number, auto, n/39, 4sqrt (4·√N) or 16sqrt
@@ -55,6 +59,10 @@ pub struct BuildArgs {
     /// Lists that a search visits, kept in the file: a number or auto
     #[arg(long, value_name = "N", default_value = "auto")]
     pub nprobe: OrAuto<NonZeroUsize>,
+    /// Candidates a neighbour that an index with RFlat re-ranks, kept in the file [default: 1, or what the recipe quality
+    /// measures]
+    #[arg(long, value_name = "FACTOR")]
+    pub k_factor: Option<f32>,
     /// Passes of the k-means that finds the lists
     #[arg(long, value_name = "N", default_value = "10")]
     pub iterations: NonZeroUsize,
@@ -78,6 +86,11 @@ pub struct BuildReport {
     metric: Metric,
     nlist: Option<usize>,
     nprobe: Option<usize>,
+    k_factor: Option<f32>,
+    /// Share of the exact neighbours that a search finds, where it was measured.
+    recall: Option<f64>,
+    /// Rows that were held back to measure it.
+    queries: Option<usize>,
     /// None for an index that needs none.
     training: Option<TrainingReport>,
     seconds: Seconds,
@@ -101,6 +114,7 @@ struct Seconds {
     scan: f64,
     train: f64,
     add: f64,
+    tune: f64,
     write: f64,
 }
 
@@ -117,47 +131,50 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     }
     seconds.scan = clock.lap();
 
-    let mut index = Index::new(&plan.spec, plan.metric, voice.dim())?;
-    if let Some(nprobe) = plan.nprobe {
-        index.set_nprobe(nprobe)?;
-    }
-    let training = train(args, &plan, &mut index, &device, &voice, &mut progress)?;
-    training.warnings.iter().for_each(|warning| progress.warn(warning));
-    warnings.extend_from_slice(&training.warnings);
+    let Plan { mut index, tuning, mut outputs, warnings: planned } = plan;
+    progress.warn_all(planned, &mut warnings);
+    let training = train(args, &mut index, &device, &voice, &mut progress)?;
+    progress.warn_all(training.warnings.clone(), &mut warnings);
     seconds.train = clock.lap();
-
-    let existing = args.job.existing();
-    if let Some(path) = &plan.outputs.trained {
-        faiss::write_index(&index, path, existing)?;
-    }
-    seconds.write = clock.lap();
+    let mut trained = outputs.trained.is_some().then(|| index.clone());
     add(args, &mut index, &device, &voice, &mut progress)?;
     seconds.add = clock.lap();
-    if let Some(path) = &plan.outputs.total_fea {
-        write_npy(path, existing, &voice, WRITE_ROWS)?;
+
+    let tuned = tuning.map(|fixed| tune(args, &fixed, &mut index, &device, &mut progress)).transpose()?;
+    if let Some(tuned) = &tuned {
+        progress.warn_all(tuned.warnings.clone(), &mut warnings);
+        outputs = Outputs::new(args, &voice, &index)?;
+        outputs.check(&voice, args.job.existing(), true)?;
+        if let (Some(trained), Some(nprobe)) = (&mut trained, tuned.nprobe) {
+            trained.set_nprobe(nprobe)?;
+            trained.set_k_factor(tuned.k_factor)?;
+        }
     }
-    faiss::write_index(&index, &plan.outputs.index, existing)?;
-    seconds.write += clock.lap();
+    seconds.tune = clock.lap();
+    write(&outputs, trained.as_ref(), &index, &voice, args.job.existing())?;
+    seconds.write = clock.lap();
 
     Ok(BuildReport {
         device: device.info().into(),
         rows: voice.rows(),
         dropped_rows,
         d: voice.dim(),
-        factory: plan.spec.to_string(),
-        metric: plan.metric,
-        nlist: plan.nlist(),
-        nprobe: plan.nprobe,
-        training: plan.nlist().map(|_| TrainingReport::new(training, args.seed)),
+        factory: index.spec().to_string(),
+        metric: index.metric(),
+        nlist: index.nlist(),
+        nprobe: index.nprobe(),
+        k_factor: index.refine().map(Refine::k_factor),
+        recall: tuned.as_ref().and_then(|tuned| tuned.recall),
+        queries: tuned.as_ref().map(|tuned| tuned.queries),
+        training: index.nlist().map(|_| TrainingReport::new(training, args.seed)),
         seconds,
-        files: plan.outputs.paths().map(WrittenFile::at).collect::<Result<_>>()?,
+        files: outputs.paths().map(WrittenFile::at).collect::<Result<_>>()?,
         warnings,
     })
 }
 
 fn train(
     args: &BuildArgs,
-    plan: &Plan,
     index: &mut Index,
     device: &Device,
     voice: &NpyFiles,
@@ -166,7 +183,7 @@ fn train(
     let iterations = args.iterations.get();
     let params =
         KMeansParams { iterations, seed: args.seed, batch_rows: args.job.batch_rows(), ..KMeansParams::default() };
-    let sampled = plan.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(voice.rows());
+    let sampled = index.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(voice.rows());
     let total = sampled.saturating_mul(iterations);
     let codes = KMeansParams::product_quantizer();
     let code_rows = voice.rows().min(PQ_CENTROIDS * codes.max_rows_per_centroid);
@@ -191,6 +208,37 @@ fn add(args: &BuildArgs, index: &mut Index, device: &Device, voice: &NpyFiles, p
     added
 }
 
+fn tune(
+    args: &BuildArgs,
+    fixed: &SearchParams,
+    index: &mut Index,
+    device: &Device,
+    progress: &mut Progress,
+) -> Result<Tuned> {
+    let rows = index.ntotal();
+    let compared = |done| progress.at("measuring", done, rows);
+    let tuned = index.tune(device, fixed, args.seed, args.job.batch_rows(), compared);
+    progress.finish();
+    tuned
+}
+
+/// Writes all files, `trained` being the index as it was before rows were added.
+fn write(
+    outputs: &Outputs,
+    trained: Option<&Index>,
+    index: &Index,
+    voice: &NpyFiles,
+    existing: Existing,
+) -> Result<()> {
+    if let (Some(path), Some(trained)) = (&outputs.trained, trained) {
+        faiss::write_index(trained, path, existing)?;
+    }
+    if let Some(path) = &outputs.total_fea {
+        write_npy(path, existing, voice, WRITE_ROWS)?;
+    }
+    faiss::write_index(index, &outputs.index, existing)
+}
+
 impl TrainingReport {
     fn new(training: Training, seed: u64) -> Self {
         let Training { objective, rows, splits, .. } = training;
@@ -207,11 +255,18 @@ impl Display for BuildReport {
         if let (Some(nlist), Some(nprobe)) = (self.nlist, self.nprobe) {
             line(f, "nlist", format_args!("{nlist}, of which a search visits {nprobe}"))?;
         }
+        if let Some(k_factor) = self.k_factor {
+            line(f, "k_factor", format_args!("{k_factor}, candidates a neighbour that are re-ranked"))?;
+        }
+        if let (Some(recall), Some(queries)) = (self.recall, self.queries) {
+            line(f, "recall@8", format_args!("{recall:.4}, of {queries} rows held back"))?;
+        }
         if let Some(training) = &self.training {
             line(f, "training", training)?;
         }
-        let Seconds { scan, train, add, write } = self.seconds;
-        line(f, "seconds", format_args!("check {scan:.2}, train {train:.2}, add {add:.2}, write {write:.2}"))?;
+        let Seconds { scan, train, add, tune, write } = self.seconds;
+        let tune = self.queries.map_or(String::new(), |_| format!("tune {tune:.2}, "));
+        line(f, "seconds", format_args!("check {scan:.2}, train {train:.2}, add {add:.2}, {tune}write {write:.2}"))?;
         self.files.iter().try_for_each(|file| line(f, "written", file))
     }
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rvc_gpu_index::factory::IndexSpec;
 use rvc_gpu_index::features::NpyFiles;
-use rvc_gpu_index::index::RvcFiles;
+use rvc_gpu_index::index::{Index, Refine, RvcFiles};
 use rvc_gpu_index::{Error, Existing, Result, check_free};
 
 use super::build::BuildArgs;
@@ -18,13 +17,15 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The files for an index of `spec` that visits `nprobe` lists.
-    pub fn new(args: &BuildArgs, voice: &NpyFiles, spec: &IndexSpec, nprobe: usize) -> Result<Self> {
+    /// The files for an index that is searched as `index` is.
+    pub fn new(args: &BuildArgs, voice: &NpyFiles, index: &Index) -> Result<Self> {
         let experiment = voice.experiment();
         let (trained, index) = match (&args.output, experiment) {
             (Some(output), _) => (None, output.clone()),
             (None, Some(experiment)) => {
-                let RvcFiles { trained, added } = RvcFiles::new(experiment, spec, nprobe);
+                let k_factor = index.refine().map_or(1.0, Refine::k_factor);
+                let RvcFiles { trained, added } =
+                    RvcFiles::new(experiment, &index.spec(), index.nprobe().unwrap_or(1), k_factor);
                 (trained, added)
             }
             (None, None) => (None, beside(&args.inputs[0])?),
@@ -42,11 +43,13 @@ impl Outputs {
         trained.iter().chain(total_fea).chain([index]).map(PathBuf::as_path)
     }
 
-    /// Fails where one of the files could not be written, or would replace what the index is built from.
-    pub fn check(&self, voice: &NpyFiles, existing: Existing) -> Result<()> {
+    /// Fails where one of the files could not be written, or would replace what the index is built from. What has the
+    /// present name of an index that is not `named` for good is let be.
+    pub fn check(&self, voice: &NpyFiles, existing: Existing, named: bool) -> Result<()> {
         for output in self.paths() {
             check_no_input(output, voice.paths())?;
-            check_free(output, existing)?;
+            let settled = named || self.total_fea.as_deref() == Some(output);
+            check_free(output, if settled { existing } else { Existing::Replace })?;
         }
         match &self.total_fea {
             Some(total_fea) if is_same(total_fea, &self.index) => {

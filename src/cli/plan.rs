@@ -3,38 +3,56 @@
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-use rvc_gpu_index::factory::{IndexSpec, Ivf, Metric};
+use rvc_gpu_index::factory::{IndexSpec, Ivf};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
-use rvc_gpu_index::index::ListCount;
+use rvc_gpu_index::index::{Index, ListCount, Recipe, SearchParams};
 use rvc_gpu_index::{Error, Result, cluster};
 
 use super::build::BuildArgs;
 use super::outputs::Outputs;
 
 pub struct Plan {
-    /// With the number of lists, where it has any.
-    pub spec: IndexSpec,
-    pub metric: Metric,
-    /// None for an index without lists.
-    pub nprobe: Option<usize>,
+    /// As it begins: without training and rows.
+    pub index: Index,
+    /// What a tuning leaves as it was asked for; None where nothing is tuned.
+    pub tuning: Option<SearchParams>,
     pub outputs: Outputs,
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
     pub fn new(args: &BuildArgs, voice: &NpyFiles) -> Result<Self> {
-        let (mut spec, metric) = args.metric.apply(args.factory.clone());
-        spec.check_dim(voice.dim())?;
-        spec = spec.with_dim(voice.dim());
-        let nlist = nlist(args, &spec, voice.rows())?;
+        let (rows, recipe) = (voice.rows(), args.recipe);
+        let (mut spec, metric) = args.metric.apply(args.factory.clone().unwrap_or_else(|| recipe.spec(rows)));
+        let nlist = nlist(args, &spec, rows)?;
         let nprobe = nprobe(args, &spec, nlist)?;
         spec.ivf = nlist.map(|nlist| Ivf { nlist: Some(nlist) });
-        let outputs = Outputs::new(args, voice, &spec, nprobe.unwrap_or(1))?;
-        outputs.check(voice, args.job.existing())?;
-        Ok(Self { spec, metric, nprobe, outputs })
+        let mut index = Index::new(&spec, metric, voice.dim())?;
+        nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
+        args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
+        let (tuning, warnings) = tuning(args, &spec, rows)?;
+        let outputs = Outputs::new(args, voice, &index)?;
+        let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
+        outputs.check(voice, args.job.existing(), named)?;
+        Ok(Self { index, tuning, outputs, warnings })
     }
+}
 
-    pub fn nlist(&self) -> Option<usize> {
-        self.spec.ivf?.nlist
+/// What a tuning leaves as it was asked for, and what is to be said where there is nothing to tune.
+fn tuning(args: &BuildArgs, spec: &IndexSpec, rows: usize) -> Result<(Option<SearchParams>, Vec<String>)> {
+    let nprobe = args.nprobe.given().map(NonZeroUsize::get);
+    match (args.recipe, &args.factory) {
+        (Recipe::Quality, _) if spec.refine => Ok((Some(SearchParams { nprobe, k_factor: args.k_factor }), Vec::new())),
+        (Recipe::Quality, Some(_)) => Err(Error::Parameter {
+            name: "factory",
+            found: format!("--recipe quality tunes how an index re-ranks, which {spec} does not"),
+            remedy: format!("put ,RFlat behind it: {spec},RFlat"),
+        }),
+        (Recipe::Quality, None) => {
+            let warning = format!("{rows} rows are too few to train codes on; the index compares all rows ({spec})");
+            Ok((None, vec![warning]))
+        }
+        _ => Ok((None, Vec::new())),
     }
 }
 

@@ -60,6 +60,12 @@ impl Progress {
         self.step = None;
     }
 
+    /// Warns of each, and keeps it for the report.
+    pub fn warn_all(&mut self, warnings: Vec<String>, kept: &mut Vec<String>) {
+        warnings.iter().for_each(|warning| self.warn(warning));
+        kept.extend(warnings);
+    }
+
     pub fn warn(&mut self, warning: &str) {
         self.finish();
         if self.style != Style::Silent {

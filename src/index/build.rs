@@ -1,6 +1,6 @@
 //! Making an index and training it.
 
-use super::{BlockLists, Index, IndexKind, InvertedLists, IvfPqFastScan, PqFastScan, ProductQuantizer};
+use super::{BlockLists, Index, IndexKind, InvertedLists, IvfPqFastScan, K_FACTORS, PqFastScan, ProductQuantizer};
 use crate::cluster::{self, KMeansParams, Training};
 use crate::device::{CentroidTable, Device};
 use crate::error::{Error, Result};
@@ -89,6 +89,21 @@ impl Index {
             IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => {}
             IndexKind::IvfFlat(ivf) => ivf.nprobe = nprobe,
             IndexKind::IvfPqFastScan(ivf) => ivf.nprobe = nprobe,
+        }
+        Ok(())
+    }
+
+    /// Sets how many candidates a search re-ranks unless it names another number: k · `k_factor`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where it is not 1 to 1000, or for an index without `RFlat`.
+    pub fn set_k_factor(&mut self, k_factor: f32) -> Result<()> {
+        if !K_FACTORS.contains(&k_factor) {
+            return Err(Error::parameter("k_factor", k_factor, "choose 1 to 1000"));
+        }
+        match &mut self.refine {
+            Some(refine) => refine.k_factor = k_factor,
+            None => return Err(Error::parameter("k_factor", k_factor, "leave it out: this index does not re-rank")),
         }
         Ok(())
     }

@@ -11,11 +11,13 @@ mod neighbors;
 mod places;
 mod pq_fast_scan;
 mod product_quantizer;
+mod recall;
 mod recipe;
 mod refine;
 mod rvc_files;
 mod searcher;
 mod spread;
+mod tune;
 
 pub use block_lists::{BlockList, BlockLists};
 pub use build::Progress;
@@ -26,11 +28,11 @@ pub use neighbors::Neighbors;
 pub use pq_fast_scan::PqFastScan;
 pub use product_quantizer::{CODEWORDS, ProductQuantizer};
 pub use recipe::{ListCount, Recipe};
-pub(crate) use refine::K_FACTORS;
-pub use refine::Refine;
+pub use refine::{K_FACTORS, Refine};
 pub use rvc_files::RvcFiles;
 pub use searcher::{SearchParams, Searcher};
 pub use spread::ListSpread;
+pub use tune::Tuned;
 
 use std::sync::Arc;
 

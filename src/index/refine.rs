@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// What faiss takes for a k factor.
-pub(crate) const K_FACTORS: RangeInclusive<f32> = 1.0..=1000.0;
+pub const K_FACTORS: RangeInclusive<f32> = 1.0..=1000.0;
 
 /// The exact rows behind an index.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,29 +11,32 @@ pub struct RvcFiles {
     /// `trained_IVF77_Flat_nprobe_1_voice_v2.index`: the index after training, without rows. None without an IVF, which
     /// needs no training.
     pub trained: Option<PathBuf>,
-    /// `added_IVF77_Flat_nprobe_1_voice_v2.index`: the whole index.
+    /// `added_IVF77_Flat_nprobe_1_voice_v2.index`, `added_PQ384x4fs_RFlat_kf8_voice_v2.index`: the whole index.
     pub added: PathBuf,
 }
 
 impl RvcFiles {
-    /// The files for an index of `spec` that visits `nprobe` lists.
-    pub fn new(experiment: &Experiment, spec: &IndexSpec, nprobe: usize) -> Self {
+    /// The files for an index of `spec` that visits `nprobe` lists and re-ranks with `k_factor`, where it does so.
+    pub fn new(experiment: &Experiment, spec: &IndexSpec, nprobe: usize, k_factor: f32) -> Self {
         let kind = spec.to_string().replace(',', "_");
         let nprobe = if spec.ivf.is_some() { format!("_nprobe_{nprobe}") } else { String::new() };
+        let k_factor = if spec.refine { format!("_kf{k_factor}") } else { String::new() };
         let Experiment { folder, name, version } = experiment;
-        let file = |stage| folder.join(format!("{stage}_{kind}{nprobe}_{name}_{version}.index"));
+        let file = |stage| folder.join(format!("{stage}_{kind}{nprobe}{k_factor}_{name}_{version}.index"));
         Self { trained: spec.ivf.map(|_| file("trained")), added: file("added") }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn files_are_named_as_rvc_names_them() {
         let voice = Experiment { folder: "logs/声".into(), name: "声".into(), version: "v2" };
-        let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), 3);
+        let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), 3, 8.0);
         assert_eq!(
             files("IVF77,Flat"),
             RvcFiles {
@@ -43,5 +46,10 @@ mod tests {
         );
         let flat = RvcFiles { trained: None, added: "logs/声/added_L2norm_Flat_声_v2.index".into() };
         assert_eq!(files("L2norm,Flat"), flat);
+        let refined = RvcFiles { trained: None, added: "logs/声/added_PQ384x4fs_RFlat_kf8_声_v2.index".into() };
+        assert_eq!(files("PQ384x4fs,RFlat"), refined);
+        let added = |spec: &str, k_factor| RvcFiles::new(&voice, &spec.parse().unwrap(), 3, k_factor).added;
+        let expected = Path::new("logs/声/added_IVF7_PQ2x4fs_RFlat_nprobe_3_kf2.5_声_v2.index");
+        assert_eq!(added("IVF7,PQ2x4fs,RFlat", 2.5), expected);
     }
 }

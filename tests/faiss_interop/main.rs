@@ -8,6 +8,7 @@ mod devices;
 mod faiss;
 mod fast_scan_files;
 mod files;
+mod quality;
 mod search;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -22,7 +23,8 @@ fn main() {
     if let Err(reason) = &found {
         eprintln!("faiss interop: {reason}");
     }
-    let cases = files::cases().into_iter().chain(fast_scan_files::cases()).chain(search::cases());
+    let cases =
+        files::cases().into_iter().chain(fast_scan_files::cases()).chain(search::cases()).chain(quality::cases());
     let trials = cases
         .map(|(name, case)| {
             let found = found.clone();

@@ -203,7 +203,10 @@ fn quantize(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups
   if lane == 0u {
     if visit.place == 0u { scales[visit.query] = vec2(-bounds.z, select(1.0 / scale, 0.0, flat)); }
     let span = span_of(visit.query, visit.place);
-    biases[visit.number] = select(0u, rounded(span.y + span.x, -bounds.z, scale), found);
+    // A table's least sum is part of a list's bias only where each list has its own table.
+    var bias = rounded(span.y, -bounds.x, scale);
+    if params.tables > 1u { bias = rounded(span.y + span.x, -bounds.z, scale); }
+    biases[visit.number] = select(0u, bias, found);
   }
   if visit.place >= params.tables || !found { return; }
   let table = (visit.query * params.tables + visit.place) * (params.subs + params.subs % 2u) * 4u;

@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         let many = move || Truth::new(metric, 6, 2, 4, Some((300, true)));
         cases.push((format!("{metric}_300_lists"), Box::new(move |device| many().check(device))));
     }
+    cases.push(("biases_keep_their_digits_beside_large_entries".into(), Box::new(large_entries)));
     cases.push(("nothing_differs".into(), Box::new(nothing_differs)));
     cases.push(("queries_without_lists".into(), Box::new(queries_without_lists)));
     cases.push(("bad_arguments".into(), Box::new(bad_arguments)));
@@ -138,9 +139,11 @@ impl Exact {
         let offsets: Vec<f64> = lists.map(|i| self.biases[i] + sum(i, &least)).collect();
         close(scale[1], 1.0 / a, 0.0, || "step".into())?;
         close(scale[0], least(&offsets), self.slack.1 + self.slack.0 * m as f64, || "offset".into())?;
-        for (number, (offset, &bias)) in offsets.iter().zip(biases).enumerate() {
-            let value = (offset - least(&offsets)) * a + 0.5;
-            let slack = a * 2.0 * (self.slack.1 + self.slack.0 * m as f64) + 1e-6 * value;
+        // A table's least sum is part of a list's bias only where each list has its own table.
+        let (in_biases, of_tables) = if tables.len() == 1 { (&self.biases, 0.0) } else { (&offsets, m as f64) };
+        for (number, (value, &bias)) in in_biases.iter().zip(biases).enumerate() {
+            let value = (value - least(in_biases)) * a + 0.5;
+            let slack = a * 2.0 * (self.slack.1 + self.slack.0 * of_tables) + 1e-6 * value;
             whole(bias, value, slack).map_err(|error| format!("bias {number}: {error:?}"))?;
         }
         let padded = m.next_multiple_of(2);
@@ -173,6 +176,20 @@ fn nothing_differs(device: &Device) -> Result<(), Failed> {
     ensure(device.download_tables(&tables)?.iter().all(|&byte| byte == 0), || "entries that differ".into())?;
     let scales = device.download(tables.scales())?;
     ensure(scales == [2.0, 0.0, 27.0, 0.0], || format!("{scales:?}"))
+}
+
+/// Floats beyond 10⁷ are whole numbers. Products span 10⁷ to 10⁷ + 15, so a = 17, and list distances of 0.4, 0 and 7.6
+/// become 6.8, 0 and 129.2.
+fn large_entries(device: &Device) -> Result<(), Failed> {
+    let queries = device.upload(&[1.0, 1.0], 2)?;
+    let codebooks: Vec<f32> = (0..32).map(|i| if i < 16 { 1e7 + i as f32 } else { 0.0 }).collect();
+    let table = device.centroid_table(&[0.4, 0.0, 0.0, 0.0, 7.0, 0.6], 2, Metric::InnerProduct)?;
+    let lists = device.nearest_probes(&queries, &table, 3)?;
+    let probes = Probes { table: &table, lists: &lists, by_residual: true };
+    let tables =
+        device.lookup_tables(&queries, &device.codebooks(&codebooks, 2)?, Metric::InnerProduct, Some(&probes))?;
+    let biases = device.download(tables.biases())?;
+    ensure(biases == [129, 7, 0], || format!("{biases:?}"))
 }
 
 /// A query that found no list, and one that found one of two: what was not found decides nothing.

@@ -208,7 +208,11 @@ impl WithSimd for MakeTables<'_> {
         }
         self.scale.copy_from_slice(&[offset, if scale > 0.0 { 1.0 / scale } else { 0.0 }]);
         for (place, (out, &bias)) in self.biases.iter_mut().zip(&scratch.lists).enumerate() {
-            *out = bias.map_or(0, |bias| rounded(bias + span(place).least, offset, scale) as u32);
+            *out = bias.map_or(0, |bias| match tables {
+                1 => rounded(bias, least_bias, scale) as u32,
+                // A table's least sum is part of a list's bias only where each list has its own table.
+                _ => rounded(bias + span(place).least, offset, scale) as u32,
+            });
         }
         let table_bytes = self.entries.len() / tables;
         for (out, entries) in self.entries.chunks_exact_mut(table_bytes).zip(scratch.entries.chunks_exact(m)) {

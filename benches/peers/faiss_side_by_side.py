@@ -2,7 +2,7 @@
 """This engine beside faiss on the same rows, in one run: training, adding, what each index finds, and how long searches take.
 
 usage: faiss_side_by_side.py VOICE_DIR QUERIES.npy [--factory IVF,Flat] [--nprobe 1,8] [--k-factor 1,8] [--rows N]
-                             [--device SELECTOR] [--threads N] [--repeat N] [--json FILE]
+                             [--device SELECTOR] [--threads N] [--repeat N] [--no-searches] [--json FILE]
 
 Needs faiss-cpu and numpy, and `cargo build --release --benches` first. The rows are the voice's first N, `IVF,` takes
 RVC's number of lists. faiss judges both: objective and recall are measured with faiss on both indexes. Builds are the
@@ -33,6 +33,7 @@ parser.add_argument("--rows", type=int)
 parser.add_argument("--device", default="cpu")
 parser.add_argument("--threads", type=int, default=os.cpu_count())
 parser.add_argument("--repeat", type=int, default=3)
+parser.add_argument("--no-searches", action="store_true", help="time no searches")
 parser.add_argument("--json", type=Path)
 args = parser.parse_args()
 os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(args.threads)
@@ -160,8 +161,9 @@ def main():
             side["train + add"] = side["train"] + side["add"]
         figures["ours"] |= judge(our_index, rows, queries, truth)
         figures["faiss"] |= judge(their_index, rows, queries, truth)
-        for side, seconds in time_searches(their_index, file, asked, queries).items():
-            figures[side] |= seconds
+        if not args.no_searches:
+            for side, seconds in time_searches(their_index, file, asked, queries).items():
+                figures[side] |= seconds
 
     print(f"{factory} of {n} x {d}, {args.threads} threads, device {report['device']['name']}")
     print(f"{'':40} {'ours':>12} {'faiss':>12} {'ours/faiss':>12}")

@@ -140,10 +140,14 @@ impl Searcher {
             }
             return Ok(request);
         };
-        let mut request = ScanRequest::new(nprobe);
-        let places = |&list: &u32| if list == TopK::NONE { 0..0 } else { ivf.lists.places(list as usize) };
+        let (mut request, mut visits) = (ScanRequest::new(nprobe), Vec::with_capacity(nprobe));
         for lists in self.device.download(probes.lists)?.chunks_exact(nprobe) {
-            request.add_query(&lists.iter().map(|list| slots(places(list))).collect::<Vec<_>>())?;
+            visits.clear();
+            visits.extend(lists.iter().map(|&list| match list {
+                TopK::NONE => 0..0,
+                list => slots(ivf.lists.places(list as usize)),
+            }));
+            request.add_query(&visits)?;
         }
         Ok(request)
     }

@@ -63,15 +63,19 @@ impl ByteTables {
         if !scale.is_finite() {
             scale = 0.0; // nothing differs from anything
         }
-        let offsets: Vec<f32> = (0..lists).map(|list| bias(list) + span(list).least).collect();
-        let offset = offsets.iter().copied().fold(f32::INFINITY, f32::min);
+        let offset = (0..lists).map(|list| bias(list) + span(list).least).fold(f32::INFINITY, f32::min);
+        // A table's least sum is part of a list's bias only where each list has its own table.
+        let (biases, least): (Vec<f32>, f32) = match spans.len() {
+            1 => ((0..lists).map(bias).collect(), least_bias),
+            _ => ((0..lists).map(|list| bias(list) + span(list).least).collect(), offset),
+        };
         let bytes = |(table, spans): (&Vec<f32>, &Spans)| -> Vec<u8> {
             let entries = table.iter().enumerate();
             entries.map(|(i, &entry)| round(entry, spans.minima[i / CODEWORDS], scale) as u8).collect()
         };
         Self {
             tables: tables.iter().zip(&spans).map(bytes).collect(),
-            biases: offsets.iter().map(|&bias| round(bias, offset, scale) as u16).collect(),
+            biases: biases.iter().map(|&bias| round(bias, least, scale) as u16).collect(),
             scale,
             offset,
         }
@@ -128,6 +132,14 @@ mod tests {
         assert_eq!((bytes.tables, bytes.biases), (vec![expected], vec![0]));
         let bytes = ByteTables::new(&[vec![3.0; 16], vec![5.0; 16]], &[0.5, 0.25], ScaleBound::Sums);
         assert_eq!((bytes.biases, bytes.tables[1][0]), (vec![0, 65535], 0)); // 3.5 and 5.25, no spans
+    }
+
+    #[test]
+    fn biases_keep_their_digits_beside_large_entries() {
+        // Floats beyond 10⁷ are whole numbers. The span is 15, so a = 17, and 0.4 · 17 = 6.8, 7.6 · 17 = 129.2.
+        let table = (0..16).map(|i| 1e7 + i as f32).collect();
+        let bytes = ByteTables::new(&[table], &[0.4, 0.0, 7.6], ScaleBound::Sums);
+        assert_eq!((bytes.biases, bytes.offset), (vec![7, 0, 129], 1e7));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N")]
     nprobe: Option<NonZeroUsize>,
     /// Candidates a neighbour that an index with RFlat re-ranks [default: what the index file says]
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     k_factor: Option<f32>,
     /// .npz file to write the neighbours to
     #[arg(short, long, value_name = "FILE")]

@@ -97,7 +97,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         check_no_input(output, queries.paths().chain([args.index.as_path()]))?;
     }
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
-    let index = faiss::read_index(&args.index)?;
+    let index = faiss::map_index(&args.index)?;
     seconds.load = clock.lap();
     let nprobe = check(args, &index, &queries)?;
     let device = Device::select(&args.job.device)?;

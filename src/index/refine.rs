@@ -61,7 +61,7 @@ impl RefineRows {
     fn all(&self) -> Cow<'_, [f32]> {
         match self {
             Self::InMemory(rows) => Cow::Borrowed(rows),
-            Self::Mapped(rows) => Cow::Owned(rows.get(0..rows.len(), &mut Vec::new()).to_vec()),
+            Self::Mapped(rows) => Cow::Owned(bytemuck::pod_collect_to_vec(rows.bytes())),
         }
     }
 

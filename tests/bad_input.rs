@@ -123,6 +123,7 @@ fn parameters_that_cannot_be() {
         ("--factory Flat --nlist 9", &["nlist", "Flat has no lists"]),
         ("--factory Flat --nprobe 9", &["nprobe", "Flat has no lists"]),
         ("--factory PQ3x4fs", &["factory: PQ3x4fs", "M = 3", "d = 4", "choose an M"]),
+        ("--factory IVF2,PQ8x4fsr,RFlat", &["factory: PQ8x4fsr", "M = 8", "d = 4", "choose an M"]),
         ("--factory PQ2x4fsr", &["factory", "residuals"]),
         ("--factory Garbage", &["factory", "Garbage", "expected Flat, IVF or PQ"]),
         ("--device toaster", &["\"toaster\"", "choose one of", "cpu  the CPU engine"]),
@@ -134,9 +135,64 @@ fn parameters_that_cannot_be() {
         ("-k 0", &["-k", "1..=1024"][..]),
         ("-k 1025", &["-k", "1..=1024"]),
         ("--nprobe 0", &["nprobe"]),
+        ("--k-factor 2", &["k_factor: 2", "leave it out", "does not re-rank"]),
         ("--device toaster", &["\"toaster\"", "choose one of"]),
     ] {
         fails(&folder, USAGE, &format!("search rows.index rows.npy -o new.npz {line}"), said);
+    }
+}
+
+#[test]
+fn too_few_rows_for_codes() {
+    let folder = Folder::new();
+    folder.put("rows.npy", &npy_f32(4, &some_rows(15, 4)));
+    let said = ["rows: 15 to train the 16 centroids of each sub-quantizer", "add features, or choose an index without"];
+    for factory in ["PQ2x4fs", "IVF2,PQ2x4fsr", "PQ4x4fs,RFlat"] {
+        fails(&folder, USAGE, &format!("build rows.npy --factory {factory} --device cpu"), &said);
+    }
+}
+
+#[test]
+fn k_factors_that_cannot_be() {
+    let folder = Folder::new();
+    folder.put("rows.npy", &npy_f32(4, &some_rows(100, 4)));
+    assert!(folder.run("build rows.npy --factory IVF4,PQ2x4fs,RFlat --device cpu -q").status.success());
+    for (line, said) in [
+        ("--k-factor 0.5", &["k_factor: 0.5", "choose 1 to 1000"][..]),
+        ("--k-factor -2", &["k_factor: -2", "choose 1 to 1000"]),
+        ("--k-factor NaN", &["k_factor: NaN", "choose 1 to 1000"]),
+        ("--k-factor inf", &["k_factor: inf", "choose 1 to 1000"]),
+        ("--k-factor 1e9", &["k_factor: 1000000000", "choose 1 to 1000"]),
+        ("-k 8 --k-factor 200", &["k_factor: 200 for k = 8 asks for 1600 candidates", "1024 candidates at most"]),
+        ("--k-factor many", &["k-factor", "many"]),
+    ] {
+        fails(&folder, USAGE, &format!("search rows.index rows.npy -o new.npz --device cpu {line}"), said);
+    }
+    // More lists and more candidates than there are.
+    let found = folder.run("search rows.index rows.npy -k 120 --k-factor 8 --nprobe 99 --device cpu --json");
+    let report: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    let ids = report["first"][0]["ids"].as_array().unwrap();
+    assert_eq!((&report["nprobe"], ids.len()), (&4.into(), 120));
+    assert!(ids[..100].iter().all(|id| *id != -1) && ids[100..].iter().all(|id| *id == -1), "{ids:?}");
+    assert_eq!((&ids[0], &report["incomplete"]), (&0.into(), &100.into()));
+
+    // The k factor is the last number of the file, before it stand the exact rows: 4 floats each.
+    let whole = folder.bytes("rows.index");
+    let end = whole.len();
+    let cut = [&whole[..end - 20], &whole[end - 4..]].concat();
+    let mut small_factor = whole.clone();
+    small_factor[end - 4..].copy_from_slice(&0.5_f32.to_le_bytes());
+    let mut other_count = whole.clone();
+    let count = end - 4 - 100 * 16 - 8;
+    other_count[count..count + 8].copy_from_slice(&396_u64.to_le_bytes());
+    for (bytes, said) in [
+        (small_factor, "k_factor of IxRF is 0.5, where 1 to 1000 belongs"),
+        (cut, "ends inside the refine index"),
+        (other_count, "but 396 floats"),
+    ] {
+        folder.put("bad.index", &bytes);
+        fails(&folder, FAILURE, "info bad.index", &["bad.index", said, "damaged"]);
+        fails(&folder, FAILURE, "search bad.index rows.npy -o new.npz", &["bad.index", said, "damaged"]);
     }
 }
 

@@ -35,7 +35,7 @@ pub struct InfoReport {
 }
 
 pub fn run(args: &InfoArgs) -> Result<InfoReport> {
-    let index = faiss::read_index(&args.index)?;
+    let index = faiss::map_index(&args.index)?;
     Ok(InfoReport {
         file: WrittenFile::at(&args.index)?,
         kind: index.spec().to_string(),

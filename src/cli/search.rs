@@ -44,7 +44,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N")]
     nprobe: Option<NonZeroUsize>,
     /// Candidates a neighbour that an index with RFlat re-ranks [default: what the index file says]
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     k_factor: Option<f32>,
     /// .npz file to write the neighbours to
     #[arg(short, long, value_name = "FILE")]
@@ -97,7 +97,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         check_no_input(output, queries.paths().chain([args.index.as_path()]))?;
     }
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
-    let index = faiss::read_index(&args.index)?;
+    let index = faiss::map_index(&args.index)?;
     seconds.load = clock.lap();
     let nprobe = check(args, &index, &queries)?;
     let device = Device::select(&args.job.device)?;

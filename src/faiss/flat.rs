@@ -18,6 +18,14 @@ fn fourcc_of(metric: Metric) -> FourCc {
 
 /// Reads what follows `fourcc`; `field` names the rows in an error.
 pub(super) fn read(reader: &mut Reader, fourcc: FourCc, field: &str) -> Result<(Header, Vec<f32>)> {
+    let header = read_head(reader, fourcc, field)?;
+    let mut rows = Vec::new();
+    reader.rows(&mut rows, header.ntotal, header.dim, field)?;
+    Ok((header, rows))
+}
+
+/// Reads what stands between `fourcc` and the rows.
+pub(super) fn read_head(reader: &mut Reader, fourcc: FourCc, field: &str) -> Result<Header> {
     let header = Header::read(reader, fourcc)?;
     if fourcc != fourcc_of(header.metric) || !header.is_trained {
         return Err(reader.damaged(format_args!("{fourcc} cannot have {header}")));
@@ -26,13 +34,17 @@ pub(super) fn read(reader: &mut Reader, fourcc: FourCc, field: &str) -> Result<(
     if header.ntotal.checked_mul(header.dim) != Some(floats) {
         return Err(reader.damaged(format_args!("{fourcc} has {header}, but {floats} floats")));
     }
-    let mut rows = Vec::new();
-    reader.rows(&mut rows, header.ntotal, header.dim, field)?;
-    Ok((header, rows))
+    Ok(header)
 }
 
 pub(super) fn write(header: &Header, rows: &[f32], out: &mut impl Write) -> io::Result<()> {
+    write_bytes(header, bytemuck::cast_slice(rows), out)
+}
+
+/// Writes rows that come as they lie in a file.
+pub(super) fn write_bytes(header: &Header, rows: &[u8], out: &mut impl Write) -> io::Result<()> {
     out.fourcc(fourcc_of(header.metric))?;
     header.write(out)?;
-    out.counted(rows)
+    out.count(rows.len() / size_of::<f32>())?;
+    out.write_all(rows)
 }

@@ -35,7 +35,22 @@ use reader::Reader;
 /// read, or holds a value that no search can use (NaN, infinity, a negative id). A direct map is dropped: it can be made
 /// again from the lists.
 pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
-    let mut reader = Reader::open(path.as_ref())?;
+    open(path.as_ref(), false)
+}
+
+/// Reads a faiss index file but for the rows that `,RFlat` re-ranks with: they stay in the file, mapped, and a search
+/// reads those of its candidates. For other indexes this is [`read_index`].
+///
+/// The file is checked as by [`read_index`], except that nobody looks for NaN and infinity in rows that are not read; a
+/// row of NaN is never found. The file has to stay as it is while the index is there: what another program writes over
+/// it turns up in the distances, and where one cuts it short the system may end this process. [`write_index`] may
+/// replace it, as it never writes into a file that is there; Windows refuses that while the file is mapped.
+pub fn map_index(path: impl AsRef<Path>) -> Result<Index> {
+    open(path.as_ref(), true)
+}
+
+fn open(path: &Path, maps: bool) -> Result<Index> {
+    let mut reader = Reader::open(path, maps)?;
     let index = match reader.fourcc("the index type")? {
         FourCc::REFINE => refine::read(&mut reader)?,
         fourcc => read_unrefined(&mut reader, fourcc, "the index")?,

@@ -9,6 +9,7 @@ use bytemuck::Pod;
 
 use super::fourcc::FourCc;
 use crate::error::{Error, Result};
+use crate::index::{MappedFloats, RefineRows};
 
 // Floats and ids go from the file straight into the vectors that are searched, without a pass that swaps their bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "faiss files are little-endian and are read in place");
@@ -20,18 +21,21 @@ const DAMAGED: &str = "the file is damaged: copy it again, or build the index ag
 pub(super) struct Reader<'a> {
     path: &'a Path,
     file: BufReader<File>,
+    size: u64,
     left: u64,
+    /// The rows of a refinement stay in the file.
+    maps: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn open(path: &'a Path) -> Result<Self> {
+    pub(super) fn open(path: &'a Path, maps: bool) -> Result<Self> {
         // Before opening: a pipe would wait for its writer.
         if !fs::metadata(path).map_err(Error::io(path, "read"))?.is_file() {
             return Err(Error::input(path, "is not a regular file", "name a .index file"));
         }
         let file = File::open(path).map_err(Error::io(path, "read"))?;
-        let left = file.metadata().map_err(Error::io(path, "read"))?.len();
-        Ok(Self { path, file: BufReader::new(file), left })
+        let size = file.metadata().map_err(Error::io(path, "read"))?.len();
+        Ok(Self { path, file: BufReader::new(file), size, left: size, maps })
     }
 
     /// Succeeds where the whole file was read.
@@ -118,6 +122,25 @@ impl<'a> Reader<'a> {
                 Err(self.unusable(found, "build the index from finite features"))
             }
         }
+    }
+
+    /// The `count` rows of `dim` floats behind an index. Mapped ones are not looked at.
+    pub(super) fn refine_rows(&mut self, count: usize, dim: usize, field: impl Display) -> Result<RefineRows> {
+        let floats = count.saturating_mul(dim);
+        // Nothing cannot be mapped.
+        if !self.maps || floats == 0 {
+            let mut rows = Vec::new();
+            self.rows(&mut rows, count, dim, field)?;
+            return Ok(RefineRows::InMemory(rows.into()));
+        }
+        let start = self.size - self.left;
+        self.claim(floats, size_of::<f32>(), field)?;
+        let mut map = || {
+            let rows = MappedFloats::new(self.file.get_ref(), start, floats)?;
+            self.file.seek_relative(rows.bytes().len() as i64)?;
+            Ok(RefineRows::Mapped(rows))
+        };
+        map().map_err(Error::io(self.path, "map"))
     }
 
     /// Fails unless the file has bytes left for `count` items of `size` bytes: so much may be made room for.

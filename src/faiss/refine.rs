@@ -8,7 +8,10 @@ use super::reader::Reader;
 use super::writer::WriteFields;
 use super::{flat, read_unrefined};
 use crate::error::Result;
-use crate::index::{Index, K_FACTORS, Refine};
+use crate::index::{Index, K_FACTORS, Refine, RefineRows};
+
+/// What the exact rows are called in an error.
+const FIELD: &str = "the refine index";
 
 /// Reads what follows `IxRF`, both indexes inside included.
 pub(super) fn read(reader: &mut Reader) -> Result<Index> {
@@ -28,21 +31,21 @@ pub(super) fn read(reader: &mut Reader) -> Result<Index> {
     if !K_FACTORS.contains(&k_factor) {
         return Err(reader.damaged(format_args!("k_factor of IxRF is {k_factor}, where 1 to 1000 belongs")));
     }
-    Ok(Index { refine: Some(Refine { rows: rows.into(), k_factor }), ..base })
+    Ok(Index { refine: Some(Refine { rows, k_factor }), ..base })
 }
 
 /// Reads the refine index, which has a row for each of the outer one's.
-fn read_rows(reader: &mut Reader, outer: &Header) -> Result<Vec<f32>> {
+fn read_rows(reader: &mut Reader, outer: &Header) -> Result<RefineRows> {
     let fourcc = reader.fourcc("the refine index's type")?;
     if !matches!(fourcc, FourCc::FLAT_L2 | FourCc::FLAT_IP) {
         return Err(reader.unsupported("the refine index", fourcc));
     }
-    let (found, rows) = flat::read(reader, fourcc, "the refine index")?;
+    let found = flat::read_head(reader, fourcc, FIELD)?;
     let expected = rows_header(outer);
     if found != expected {
         return Err(reader.damaged(format_args!("the refine index has {found}, where {expected} belongs")));
     }
-    Ok(rows)
+    reader.refine_rows(found.ntotal, found.dim, FIELD)
 }
 
 /// Writes what stands before the index inside, which has the same header.
@@ -53,7 +56,7 @@ pub(super) fn write_head(header: &Header, out: &mut impl Write) -> io::Result<()
 
 /// Writes what stands behind the index inside.
 pub(super) fn write_tail(header: &Header, refine: &Refine, out: &mut impl Write) -> io::Result<()> {
-    flat::write(&rows_header(header), &refine.rows, out)?;
+    flat::write_bytes(&rows_header(header), refine.rows.bytes(), out)?;
     out.f32(refine.k_factor)
 }
 

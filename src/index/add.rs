@@ -33,14 +33,14 @@ impl Index {
         let kept = refined.as_ref().map_or(0, |refine| refine.rows.len());
         let mut added = match &mut refined {
             // The exact rows are those before the normalisation.
-            Some(refine) => append(&mut refine.rows, source, batch_rows, progress),
+            Some(refine) => append(refine.rows.to_mut(), source, batch_rows, progress),
             None => Ok(()),
         };
         if added.is_ok() {
             added = self.add_kept(device, source, batch_rows, progress);
         }
         if let (Err(_), Some(refine)) = (&added, &mut refined) {
-            Arc::<Vec<f32>>::make_mut(&mut refine.rows).truncate(kept);
+            refine.rows.to_mut().truncate(kept);
         }
         self.refine = refined;
         added
@@ -58,7 +58,7 @@ impl Index {
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
         let (dim, metric) = (self.dim, self.metric);
         match &mut self.kind {
-            IndexKind::Flat { rows } => append(rows, source, batch_rows, progress)?,
+            IndexKind::Flat { rows } => append(Arc::make_mut(rows), source, batch_rows, progress)?,
             IndexKind::IvfFlat(ivf) => {
                 let table = device.centroid_table(&ivf.centroids, dim, metric)?;
                 let report = |rows| progress(Progress::Assigning { rows });
@@ -91,12 +91,11 @@ impl Index {
 
 /// Appends all rows of `source`; none where it fails.
 fn append(
-    rows: &mut Arc<Vec<f32>>,
+    rows: &mut Vec<f32>,
     source: &dyn FeatureSource,
     batch_rows: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
-    let rows = Arc::<Vec<f32>>::make_mut(rows);
     let kept = rows.len();
     rows.reserve_exact(source.rows() * source.dim());
     let copied = for_each_batch(source, batch_rows, |start, batch| {

@@ -1,11 +1,12 @@
 //! `,RFlat`: the exact rows behind an index, which re-rank what it finds.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::{Index, IndexKind, Neighbors};
+use super::{Index, IndexKind, MappedFloats, Neighbors};
 use crate::device::{MAX_K, exact_distance};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -17,15 +18,74 @@ pub const K_FACTORS: RangeInclusive<f32> = 1.0..=1000.0;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refine {
     /// Row-major, ntotal × d, in the order of their ids, never normalised.
-    pub(crate) rows: Arc<Vec<f32>>,
+    pub(crate) rows: RefineRows,
     /// A search for k rows re-ranks the k · `k_factor` that the index finds, a whole number of them.
     pub(crate) k_factor: f32,
 }
 
+/// Where the exact rows are.
+#[derive(Clone, Debug)]
+pub(crate) enum RefineRows {
+    InMemory(Arc<Vec<f32>>),
+    /// In the index file.
+    Mapped(MappedFloats),
+}
+
+impl RefineRows {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::InMemory(rows) => rows.len(),
+            Self::Mapped(rows) => rows.len(),
+        }
+    }
+
+    /// All of them, as they lie in a file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::InMemory(rows) => bytemuck::cast_slice(rows),
+            Self::Mapped(rows) => rows.bytes(),
+        }
+    }
+
+    /// The rows to change, read into memory first.
+    pub(super) fn to_mut(&mut self) -> &mut Vec<f32> {
+        match self {
+            Self::InMemory(rows) => Arc::make_mut(rows),
+            Self::Mapped(_) => {
+                *self = Self::InMemory(Arc::new(self.all().into_owned()));
+                self.to_mut()
+            }
+        }
+    }
+
+    fn all(&self) -> Cow<'_, [f32]> {
+        match self {
+            Self::InMemory(rows) => Cow::Borrowed(rows),
+            Self::Mapped(rows) => Cow::Owned(bytemuck::pod_collect_to_vec(rows.bytes())),
+        }
+    }
+
+    fn row<'a>(&'a self, number: usize, dim: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let floats = number * dim..(number + 1) * dim;
+        match self {
+            Self::InMemory(rows) => &rows[floats],
+            Self::Mapped(rows) => rows.get(floats, scratch),
+        }
+    }
+}
+
+/// The same rows, wherever they are.
+impl PartialEq for RefineRows {
+    fn eq(&self, other: &Self) -> bool {
+        self.all() == other.all()
+    }
+}
+
 impl Refine {
-    /// The rows, row-major, ntotal × d, in the order of their ids; never normalised.
-    pub fn rows(&self) -> &Arc<Vec<f32>> {
-        &self.rows
+    /// The rows, row-major, ntotal × d, in the order of their ids; never normalised. Those of a mapped index are all read
+    /// from the file.
+    pub fn rows(&self) -> Cow<'_, [f32]> {
+        self.rows.all()
     }
 
     /// A search for k rows re-ranks the k · `k_factor` that the index finds.
@@ -51,15 +111,20 @@ impl Refine {
         };
         let out = found.ids.par_chunks_mut(k).zip(found.distances.par_chunks_mut(k));
         let asked = queries.par_chunks(dim).zip(candidates.ids.par_chunks(candidates.k));
-        out.zip(asked).for_each(|((ids, distances), (query, candidates))| {
-            let row = |id: i64| &self.rows[id as usize * dim..][..dim];
-            let candidates = candidates.iter().filter(|&&id| id >= 0);
-            let mut exact: Vec<(f32, i64)> =
-                candidates.map(|&id| (exact_distance(metric, query, row(id)), id)).collect();
-            exact.sort_unstable_by(|a, b| {
+        out.zip(asked).for_each_init(Vec::new, |scratch, ((ids, distances), (query, candidates))| {
+            let mut distance = |id| exact_distance(metric, query, self.rows.row(id as usize, dim, scratch));
+            let exact = candidates.iter().filter(|&&id| id >= 0).map(|&id| (distance(id), id));
+            // A row of NaN, which a mapped file may have, is near to nothing.
+            let mut exact: Vec<(f32, i64)> = exact.filter(|(distance, _)| !distance.is_nan()).collect();
+            let by_distance = |a: &(f32, i64), b: &(f32, i64)| {
                 let nearer = if metric == Metric::L2 { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) };
                 nearer.then(a.1.cmp(&b.1))
-            });
+            };
+            if exact.len() > k {
+                exact.select_nth_unstable_by(k, by_distance);
+                exact.truncate(k);
+            }
+            exact.sort_unstable_by(by_distance);
             for (((distance, id), out), out_id) in exact.into_iter().zip(distances).zip(ids) {
                 (*out, *out_id) = (distance, id);
             }
@@ -105,7 +170,7 @@ impl Index {
         if !K_FACTORS.contains(&k_factor) {
             return Err(Error::parameter("k_factor", k_factor, "choose 1 to 1000"));
         }
-        Ok(Self { refine: Some(Refine { rows: Arc::new(rows), k_factor }), ..self })
+        Ok(Self { refine: Some(Refine { rows: RefineRows::InMemory(Arc::new(rows)), k_factor }), ..self })
     }
 
     /// The exact rows that re-rank what the index finds; `None` without `,RFlat`.

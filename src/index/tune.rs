@@ -67,9 +67,10 @@ impl Index {
         if let Some(k_factor) = fixed.k_factor {
             self.set_k_factor(k_factor)?;
         }
-        let held = HeldBack::draw(&refine.rows, self.dim, seed);
+        let rows = refine.rows();
+        let held = HeldBack::draw(&rows, self.dim, seed);
         let batch_rows = device.batch_plan(self.ntotal(), self.dim, 1, batch_rows).batch_rows;
-        let exact = held.exact_neighbors(device, &refine.rows, self.metric, K, batch_rows, progress)?;
+        let exact = held.exact_neighbors(device, &rows, self.metric, K, batch_rows, progress)?;
         let lists = self.list_ranks(device, &held.queries, &exact)?;
         let wanted = exact.ids.iter().filter(|&&id| id >= 0).count();
         let nprobe = self.nlist().map(|nlist| match fixed.nprobe {

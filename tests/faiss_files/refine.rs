@@ -42,7 +42,7 @@ pub fn healthy() -> Vec<(&'static str, Vec<u8>)> {
 fn the_exact_rows_are_kept_beside_the_codes() {
     let index = Slot::new().read(&Refined::default().bytes()).expect("a healthy file");
     let refine = index.refine().expect("a refinement");
-    assert_eq!((refine.rows().as_slice(), refine.k_factor()), (ROWS.as_flattened(), 2.5));
+    assert_eq!((&*refine.rows(), refine.k_factor()), (ROWS.as_flattened(), 2.5));
     assert_eq!(index.spec().to_string(), "L2norm,IVF2,PQ2x4fsr,RFlat");
 }
 

@@ -3,12 +3,14 @@
 //! The interpreter is the one named by `RVC_GPU_INDEX_PYTHON`, else `.venv/bin/python`. Without faiss there, every case
 //! is ignored, except with `CI=true`, where it fails.
 
+mod byte_tables;
 #[path = "../common/devices.rs"]
 mod devices;
 mod faiss;
 mod fast_scan_files;
 mod files;
 mod quality;
+mod ranks;
 mod search;
 
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rvc_gpu_index::Existing;
 use rvc_gpu_index::factory::Metric;
@@ -15,10 +17,40 @@ pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 pub const METRICS: [Metric; 2] = [Metric::L2, Metric::InnerProduct];
 
-/// A Python interpreter that has faiss.
+/// A Python interpreter that has faiss. To start one takes longer than most cases, so they are kept.
 #[derive(Clone)]
 pub struct Faiss {
     python: PathBuf,
+    /// Those that have nothing to do.
+    idle: Arc<Mutex<Vec<Helper>>>,
+}
+
+/// One process, which answers a line with a line. It ends with its input.
+struct Helper {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    fn start(python: &Path) -> Outcome<Self> {
+        let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/faiss_interop.py");
+        let mut command = Command::new(python);
+        // Its threads would spin while they wait, on cores that other cases need.
+        command.arg(helper).arg("serve").env("OMP_WAIT_POLICY", "PASSIVE");
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let (input, output) = process.stdin.take().zip(process.stdout.take()).ok_or("no pipes")?;
+        Ok(Self { process, input, output: BufReader::new(output) })
+    }
+
+    fn answer(&mut self, arguments: &[&str]) -> Outcome<Value> {
+        writeln!(self.input, "{}", Value::from(arguments))?;
+        let mut line = String::new();
+        match self.output.read_line(&mut line)? {
+            0 => Err(format!("faiss ended with {}", self.process.wait()?).into()),
+            _ => Ok(serde_json::from_str(&line)?),
+        }
+    }
 }
 
 impl Faiss {
@@ -27,7 +59,7 @@ impl Faiss {
             Some(python) => python.into(),
             None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python"),
         };
-        let faiss = Self { python };
+        let faiss = Self { python, idle: Arc::default() };
         match faiss.run(["version"]) {
             Ok(_) => Ok(faiss),
             Err(reason) => Err(format!(
@@ -37,17 +69,17 @@ impl Faiss {
         }
     }
 
-    /// Runs the helper and returns what it printed.
+    /// What the helper prints. One that crashed is not asked again.
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Outcome<String> {
-        let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/faiss_interop.py");
-        // Its threads would spin while they wait, on cores that other cases need.
-        let output =
-            Command::new(&self.python).arg(helper).args(arguments).env("OMP_WAIT_POLICY", "PASSIVE").output()?;
-        if !output.status.success() {
-            let report = String::from_utf8_lossy(&output.stderr);
-            return Err(report.lines().last().unwrap_or("no message").into());
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let mut helper = kept.map_or_else(|| Helper::start(&self.python), Ok)?;
+        let answer = helper.answer(&arguments.into_iter().collect::<Vec<_>>())?;
+        idle().push(helper);
+        match answer["output"].as_str() {
+            Some(output) => Ok(output.to_string()),
+            None => Err(answer["error"].as_str().unwrap_or("no message").into()),
         }
-        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// Has faiss build and write an index; `options` are the helper's, without the file.

@@ -6,10 +6,16 @@
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
     faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>:<k_factor>...
                                               searches, and writes raw int64 and float32, one setting after the other
+    faiss_interop.py serve                    does any of these again and again: a JSON list of arguments a line comes in,
+                                              {"output": ...} or {"error": ...} goes out
 """
 
 import argparse
+import contextlib
+import io
 import json
+import sys
+import traceback
 
 import faiss
 import numpy as np
@@ -106,6 +112,17 @@ def search(args):
             all_distances.write(distances.astype("<f4").tobytes())
 
 
+def answer(parser, line):
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(output):
+            args = parser.parse_args(json.loads(line))
+            args.run(args)
+        return {"output": output.getvalue()}
+    except Exception:
+        return {"error": traceback.format_exc().splitlines()[-1]}
+
+
 def main():
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(required=True)
@@ -137,6 +154,9 @@ def main():
     command.add_argument("distances")
     command.add_argument("settings", nargs="+")
     command.set_defaults(run=search)
+
+    command = commands.add_parser("serve")
+    command.set_defaults(run=lambda _: [print(json.dumps(answer(parser, line)), flush=True) for line in sys.stdin])
 
     args = parser.parse_args()
     args.run(args)

@@ -10,8 +10,8 @@ use crate::device::ranges::RowRanges;
 use crate::error::Result;
 use crate::factory::Metric;
 
-/// Queries that one thread takes at a time.
-const QUERIES: usize = 16;
+/// Queries that one thread takes at a time, at most: many, so that a list is read from memory once for all that visit it.
+const QUERIES: usize = 512;
 /// Bytes of rows that stay in a core's cache while all queries of a group are compared with them.
 const BLOCK: usize = 128 << 10;
 

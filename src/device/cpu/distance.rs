@@ -1,58 +1,57 @@
 //! Exact distances of two vectors.
 
-use pulp::NullaryFnOnce;
+use pulp::{Simd, WithSimd};
 
 use crate::factory::Metric;
 
-/// Partial sums kept side by side: several registers of them, so that no addition waits for the one before, and rounding
-/// errors stay small.
-const LANES: usize = 64;
+/// Sums kept side by side, so that no addition waits for the one before.
+const SUMS: usize = 4;
 
-/// Squared distance (L2) or inner product of `x` and `y`, as a direct sum over d. Inlined into callers that run under
-/// [`pulp::Arch::dispatch`], which compiles it for the machine's SIMD.
+/// Squared distance (L2) or inner product of `x` and `y`, as a direct sum over d.
 #[inline(always)]
-pub(crate) fn distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
+pub(crate) fn distance<S: Simd>(simd: S, metric: Metric, x: &[f32], y: &[f32]) -> f32 {
     match metric {
-        Metric::L2 => sum_of(x, y, |x, y| (x - y) * (x - y)),
-        Metric::InnerProduct => sum_of(x, y, |x, y| x * y),
+        Metric::L2 => sum_of(simd, x, y, |x, y, sum| {
+            let difference = simd.sub_f32s(x, y);
+            simd.mul_add_e_f32s(difference, difference, sum)
+        }),
+        Metric::InnerProduct => sum_of(simd, x, y, |x, y, sum| simd.mul_add_e_f32s(x, y, sum)),
     }
 }
 
 #[inline(always)]
-fn sum_of(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+fn sum_of<S: Simd>(simd: S, x: &[f32], y: &[f32], add_terms: impl Fn(S::f32s, S::f32s, S::f32s) -> S::f32s) -> f32 {
+    let ((xs, x_tail), (ys, y_tail)) = (S::as_simd_f32s(x), S::as_simd_f32s(y));
+    let mut sums = [simd.splat_f32s(0.0); SUMS];
+    let ((xs, x_rest), (ys, y_rest)) = (xs.as_chunks::<SUMS>(), ys.as_chunks::<SUMS>());
     for (x, y) in xs.iter().zip(ys) {
-        for i in 0..LANES {
-            sums[i] += term(x[i], y[i]);
+        for i in 0..SUMS {
+            sums[i] = add_terms(x[i], y[i], sums[i]);
         }
     }
-    for ((sum, &x), &y) in sums.iter_mut().zip(x_rest).zip(y_rest) {
-        *sum += term(x, y);
+    for (&x, &y) in x_rest.iter().zip(y_rest) {
+        sums[0] = add_terms(x, y, sums[0]);
     }
-    // Halves are added up, which is SIMD again.
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for i in 0..width {
-            sums[i] += sums[i + width];
-        }
+    if !x_tail.is_empty() {
+        // What is missing of a vector adds nothing.
+        sums[1] = add_terms(simd.partial_load_f32s(x_tail), simd.partial_load_f32s(y_tail), sums[1]);
     }
-    sums[0]
+    let [a, b, c, d] = sums;
+    simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
 }
 
-/// One distance by itself. A type, because a closure is not sure to be inlined into the code that has SIMD.
+/// One distance by itself.
 pub(crate) struct Distance<'a> {
     pub metric: Metric,
     pub x: &'a [f32],
     pub y: &'a [f32],
 }
 
-impl NullaryFnOnce for Distance<'_> {
+impl WithSimd for Distance<'_> {
     type Output = f32;
 
     #[inline(always)]
-    fn call(self) -> f32 {
-        distance(self.metric, self.x, self.y)
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        distance(simd, self.metric, self.x, self.y)
     }
 }

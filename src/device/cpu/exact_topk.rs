@@ -1,6 +1,6 @@
 //! The k nearest rows of each query among its ranges, by exact distances.
 
-use pulp::NullaryFnOnce;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
@@ -58,8 +58,7 @@ pub(crate) fn exact_topk(
     Ok(top)
 }
 
-/// Offers every row of a block; the smallest key is the nearest, so inner products are negated. A closure would not be
-/// inlined, and so not be compiled for the machine's SIMD.
+/// Offers every row of a block; the smallest key is the nearest, so inner products are negated.
 struct Scan<'a> {
     metric: Metric,
     x: &'a [f32],
@@ -68,13 +67,13 @@ struct Scan<'a> {
     nearest: &'a mut Smallest,
 }
 
-impl NullaryFnOnce for Scan<'_> {
+impl WithSimd for Scan<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         for (row, number) in self.block.chunks_exact(self.x.len()).zip(self.first..) {
-            let found = distance(self.metric, self.x, row);
+            let found = distance(simd, self.metric, self.x, row);
             self.nearest.offer_float(if self.metric == Metric::L2 { found } else { -found }, number);
         }
     }

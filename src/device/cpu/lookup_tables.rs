@@ -102,13 +102,13 @@ impl Query<'_> {
 
     /// What the list at a place adds to every distance; `None` where no list was found.
     #[inline(always)]
-    fn bias(&self, place: usize) -> Option<f32> {
+    fn bias<S: Simd>(&self, simd: S, place: usize) -> Option<f32> {
         match (self.lists, self.shape.biased) {
             (None, _) => Some(0.0),
             (Some(_), false) => self.centroid(place).map(|_| 0.0),
             (Some(_), true) => {
                 let metric = if self.shape.entry == Entry::Product { Metric::InnerProduct } else { Metric::L2 };
-                self.centroid(place).map(|c| distance(metric, self.x, c))
+                self.centroid(place).map(|c| distance(simd, metric, self.x, c))
             }
         }
     }
@@ -191,7 +191,7 @@ impl WithSimd for MakeTables<'_> {
         for (place, entries) in scratch.entries.chunks_exact_mut(m).enumerate() {
             scratch.tables.push(query.fill(simd, place, &mut scratch.residual, entries));
         }
-        scratch.lists.extend((0..lists).map(|place| query.bias(place)));
+        scratch.lists.extend((0..lists).map(|place| query.bias(simd, place)));
         let span = |place: usize| scratch.tables[if tables == 1 { 0 } else { place }];
         let found = || scratch.lists.iter().enumerate().filter_map(|(place, &bias)| Some((span(place), bias?)));
 

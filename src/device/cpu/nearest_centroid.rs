@@ -1,6 +1,6 @@
 //! The nearest centroid of each row: scores and running maximum fused, so no rows × nlist matrix exists.
 
-use pulp::NullaryFnOnce;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
@@ -68,14 +68,14 @@ struct Measure<'a> {
     distances: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Measure<'_> {
+impl WithSimd for Measure<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn with_simd<S: Simd>(self, simd: S) {
         for ((row, &label), out) in self.rows.chunks_exact(self.dim).zip(self.labels).zip(self.distances) {
             let centroid = &self.centroids[label as usize * self.dim..][..self.dim];
-            *out = distance(self.metric, row, centroid);
+            *out = distance(simd, self.metric, row, centroid);
         }
     }
 }

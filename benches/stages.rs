@@ -89,7 +89,7 @@ fn fast_scan(bencher: Bencher, m: usize) {
     let codes = DEVICE.code_set(&Arc::new(bytes(ROWS * m / 2, 1)), m).unwrap();
     let tables = DEVICE.upload_tables(m, 1, &bytes(16 * m * 16, 2), &[0; 16]).unwrap();
     let mut request = ScanRequest::new(1);
-    (0..16).for_each(|_| request.add_query(&[0..ROWS as u32]).unwrap());
+    (0..16).for_each(|_| request.add_query(std::slice::from_ref(&(0..ROWS as u32))).unwrap());
     bencher
         .counter(ItemsCount::new(16 * ROWS * m))
         .bench_local(|| DEVICE.fast_scan(&codes, &tables, &request, Metric::L2, 64).unwrap());

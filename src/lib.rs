@@ -38,6 +38,7 @@
 //! | [`cluster`] | k-means over those stages |
 //! | [`index`] | the index, recipes for its parameters, and the searcher |
 //! | [`faiss`] | faiss files, in and out |
+//! | [`retrieval`] | what a voice host does with neighbours: blending, alpha query expansion |
 //!
 //! A GPU is reached through [`wgpu`], which this crate re-exports: a host that computes with wgpu itself hands over its
 //! own device with [`device::Device::from_wgpu`].
@@ -51,6 +52,7 @@ pub mod faiss;
 pub mod features;
 pub mod index;
 mod output;
+pub mod retrieval;
 
 pub use error::{Error, Result};
 pub use output::{Existing, check_free};

@@ -10,9 +10,11 @@ use rvc_gpu_index::device::{Device, PQ_CENTROIDS};
 use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
 use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe, Refine, SearchParams, Tuned};
+use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Existing, Result, faiss};
 use serde::Serialize;
 
+use super::expand::expanded;
 use super::job::{Clock, JobArgs};
 use super::outputs::Outputs;
 use super::plan::{OrAuto, Plan};
@@ -29,6 +31,7 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index build logs/my-voice --recipe quality
       writes added_PQ…x4fs_RFlat_kf…_my-voice_v2.index: 4-bit codes, and exact rows that re-rank what they find, tuned to
       find 99 % of the nearest rows
+  rvc-gpu-index build features/ -o expanded.index --expand 3,3
   rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
 
 /// Build an index from the features of a voice
@@ -69,7 +72,11 @@ pub struct BuildArgs {
     /// Seed of the k-means: one seed on one device gives one file
     #[arg(long, value_name = "N", default_value_t = KMeansParams::default().seed)]
     pub seed: u64,
-    /// Write total_fea.npy, all features as one matrix, too
+    /// Build over rows that are each replaced by the sum of their K nearest rows, times their cosine to the power of
+    /// ALPHA (alpha query expansion); such rows have unit length. It helps some voices and hurts others
+    #[arg(long, value_name = "ALPHA,K", allow_hyphen_values = true)]
+    pub expand: Option<ExpandParams>,
+    /// Write total_fea.npy, all rows that the index is built over as one matrix, too
     #[arg(long)]
     pub save_total_fea: bool,
     #[command(flatten)]
@@ -87,6 +94,7 @@ pub struct BuildReport {
     nlist: Option<usize>,
     nprobe: Option<usize>,
     k_factor: Option<f32>,
+    expand: Option<ExpandParams>,
     /// Share of the exact neighbours that a search finds, where it was measured.
     recall: Option<f64>,
     /// Rows that were held back to measure it.
@@ -112,6 +120,7 @@ struct TrainingReport {
 #[derive(Default, Serialize)]
 struct Seconds {
     scan: f64,
+    expand: f64,
     train: f64,
     add: f64,
     tune: f64,
@@ -130,14 +139,18 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         plan = Plan::new(args, &voice)?;
     }
     seconds.scan = clock.lap();
+    let expanded = args.expand.map(|params| expanded(&device, &voice, &voice, params, &args.job, &mut progress));
+    let expanded = expanded.transpose()?;
+    let rows: &dyn FeatureSource = expanded.as_ref().map_or(&voice, |expanded| expanded);
+    seconds.expand = clock.lap();
 
     let Plan { mut index, tuning, mut outputs, warnings: planned } = plan;
     progress.warn_all(planned, &mut warnings);
-    let training = train(args, &mut index, &device, &voice, &mut progress)?;
+    let training = train(args, &mut index, &device, rows, &mut progress)?;
     progress.warn_all(training.warnings.clone(), &mut warnings);
     seconds.train = clock.lap();
     let mut trained = outputs.trained.is_some().then(|| index.clone());
-    add(args, &mut index, &device, &voice, &mut progress)?;
+    add(args, &mut index, &device, rows, &mut progress)?;
     seconds.add = clock.lap();
 
     let tuned = tuning.map(|fixed| tune(args, &fixed, &mut index, &device, &mut progress)).transpose()?;
@@ -151,7 +164,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         }
     }
     seconds.tune = clock.lap();
-    write(&outputs, trained.as_ref(), &index, &voice, args.job.existing())?;
+    write(&outputs, trained.as_ref(), &index, rows, args.job.existing())?;
     seconds.write = clock.lap();
 
     Ok(BuildReport {
@@ -164,6 +177,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         nlist: index.nlist(),
         nprobe: index.nprobe(),
         k_factor: index.refine().map(Refine::k_factor),
+        expand: args.expand,
         recall: tuned.as_ref().and_then(|tuned| tuned.recall),
         queries: tuned.as_ref().map(|tuned| tuned.queries),
         training: index.nlist().map(|_| TrainingReport::new(training, args.seed)),
@@ -177,7 +191,7 @@ fn train(
     args: &BuildArgs,
     index: &mut Index,
     device: &Device,
-    voice: &NpyFiles,
+    voice: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<Training> {
     let iterations = args.iterations.get();
@@ -198,7 +212,13 @@ fn train(
     training
 }
 
-fn add(args: &BuildArgs, index: &mut Index, device: &Device, voice: &NpyFiles, progress: &mut Progress) -> Result<()> {
+fn add(
+    args: &BuildArgs,
+    index: &mut Index,
+    device: &Device,
+    voice: &dyn FeatureSource,
+    progress: &mut Progress,
+) -> Result<()> {
     let added = index.add(device, voice, args.job.batch_rows(), &mut |at| match at {
         At::Assigning { rows } => progress.at("assigning", rows, voice.rows()),
         At::Adding { rows } => progress.at("adding", rows, voice.rows()),
@@ -227,7 +247,7 @@ fn write(
     outputs: &Outputs,
     trained: Option<&Index>,
     index: &Index,
-    voice: &NpyFiles,
+    voice: &dyn FeatureSource,
     existing: Existing,
 ) -> Result<()> {
     if let (Some(path), Some(trained)) = (&outputs.trained, trained) {
@@ -258,15 +278,23 @@ impl Display for BuildReport {
         if let Some(k_factor) = self.k_factor {
             line(f, "k_factor", format_args!("{k_factor}, candidates a neighbour that are re-ranked"))?;
         }
+        if let Some(params) = &self.expand {
+            line(f, "expansion", format_args!("alpha {}, {} neighbours a row", params.alpha, params.num_expand))?;
+        }
         if let (Some(recall), Some(queries)) = (self.recall, self.queries) {
             line(f, "recall@8", format_args!("{recall:.4}, of {queries} rows held back"))?;
         }
         if let Some(training) = &self.training {
             line(f, "training", training)?;
         }
-        let Seconds { scan, train, add, tune, write } = self.seconds;
+        let Seconds { scan, expand, train, add, tune, write } = self.seconds;
+        let expand = self.expand.map_or(String::new(), |_| format!("expand {expand:.2}, "));
         let tune = self.queries.map_or(String::new(), |_| format!("tune {tune:.2}, "));
-        line(f, "seconds", format_args!("check {scan:.2}, train {train:.2}, add {add:.2}, {tune}write {write:.2}"))?;
+        line(
+            f,
+            "seconds",
+            format_args!("check {scan:.2}, {expand}train {train:.2}, add {add:.2}, {tune}write {write:.2}"),
+        )?;
         self.files.iter().try_for_each(|file| line(f, "written", file))
     }
 }

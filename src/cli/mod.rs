@@ -1,8 +1,11 @@
 //! The command line: one file a subcommand, each from typed arguments to a report.
 
+mod asked;
+mod blend;
 mod build;
 mod completions;
 mod devices;
+mod expand;
 mod info;
 mod job;
 mod outputs;
@@ -36,6 +39,8 @@ struct Cli {
 enum Command {
     Build(build::BuildArgs),
     Search(search::SearchArgs),
+    Blend(blend::BlendArgs),
+    Expand(expand::ExpandArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
@@ -54,6 +59,8 @@ fn execute(command: &Command) -> Result<()> {
     match command {
         Command::Build(args) => args.job.print(&build::run(args)?),
         Command::Search(args) => args.job.print(&search::run(args)?),
+        Command::Blend(args) => args.job.print(&blend::run(args)?),
+        Command::Expand(args) => args.job.print(&expand::run(args)?),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

@@ -1,31 +1,31 @@
 //! `search`: the neighbours of queries in an index.
 
 use std::fmt::{self, Display};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
-use rvc_gpu_index::device::{Device, MAX_K};
+use rvc_gpu_index::device::Device;
+use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
-use rvc_gpu_index::index::{Index, Neighbors, SearchParams, Searcher};
-use rvc_gpu_index::{Error, Result, check_free, faiss};
+use rvc_gpu_index::index::{Index, IndexRows, Neighbors, Searcher};
+use rvc_gpu_index::retrieval::ExpandParams;
+use rvc_gpu_index::{Result, check_free, faiss};
 use serde::Serialize;
 
+use super::asked::{Asked, BATCH_ROWS};
+use super::expand::expanded;
 use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
-use super::plan::needs_ivf;
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
 
-/// Queries searched at a time unless asked otherwise.
-const BATCH_ROWS: usize = 4096;
 /// Queries whose neighbours are printed.
 const SHOWN: usize = 5;
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index search voice.index frames.npy
   rvc-gpu-index search voice.index frames.npy -k 16 --nprobe 8 -o neighbours.npz
+  rvc-gpu-index search expanded.index frames.npy --expand 3,3
 
 The .npz file holds the arrays ids (int64) and distances (float32), a row a query, nearest first.";
 
@@ -37,15 +37,12 @@ pub struct SearchArgs {
     index: PathBuf,
     /// Queries: a .npy file, a row a query
     queries: PathBuf,
-    /// Neighbours a query
-    #[arg(short, default_value = "8", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K as u64))]
-    k: usize,
-    /// Lists to visit [default: what the index file says]
-    #[arg(long, value_name = "N")]
-    nprobe: Option<NonZeroUsize>,
-    /// Candidates a neighbour that an index with RFlat re-ranks [default: what the index file says]
-    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
-    k_factor: Option<f32>,
+    #[command(flatten)]
+    asked: Asked,
+    /// Replace each query first by the sum of its K nearest rows, times their cosine to the power of ALPHA (alpha query
+    /// expansion); for an index of unit vectors, as `build --expand` makes
+    #[arg(long, value_name = "ALPHA,K", allow_hyphen_values = true)]
+    expand: Option<ExpandParams>,
     /// .npz file to write the neighbours to
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -64,6 +61,7 @@ pub struct SearchReport {
     k: usize,
     nprobe: Option<usize>,
     k_factor: Option<f32>,
+    expand: Option<ExpandParams>,
     seconds: Seconds,
     queries_per_second: f64,
     /// Queries that found fewer than k neighbours.
@@ -81,6 +79,8 @@ struct Seconds {
     load: f64,
     /// Making it resident on the device.
     resident: f64,
+    /// Expanding the queries.
+    expand: f64,
     search: f64,
 }
 
@@ -99,7 +99,8 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     let index = faiss::map_index(&args.index)?;
     seconds.load = clock.lap();
-    let nprobe = check(args, &index, &queries)?;
+    let nprobe = args.asked.check((&args.index, &index), (&args.queries, &queries))?;
+    args.expand.map_or(Ok(()), |params| params.check_for(index.ntotal()))?;
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
     let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
@@ -107,7 +108,16 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     clock.lap();
     let searcher = Searcher::new(index, &device)?;
     seconds.resident = clock.lap();
-    let found = search(args, &searcher, &queries, &mut progress)?;
+    let found = match args.expand {
+        None => search(args, &searcher, &queries, &mut progress)?,
+        Some(params) => {
+            let rows = searcher.rows();
+            progress.warn_all(not_unit(searcher.index(), &rows)?, &mut warnings);
+            let queries = expanded(&device, &queries, &rows, params, &args.job, &mut progress)?;
+            seconds.expand = clock.lap();
+            search(args, &searcher, &queries, &mut progress)?
+        }
+    };
     seconds.search = clock.lap();
 
     if let Some(output) = &args.output {
@@ -121,9 +131,10 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         d: index.dim(),
         queries: found.queries(),
         dropped_queries,
-        k: args.k,
+        k: args.asked.k,
         nprobe,
-        k_factor: index.refine().map(|refine| args.k_factor.unwrap_or(refine.k_factor())),
+        k_factor: args.asked.k_factor(index),
+        expand: args.expand,
         queries_per_second: found.queries() as f64 / seconds.search.max(f64::EPSILON),
         seconds,
         incomplete: found.incomplete(),
@@ -134,29 +145,32 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     })
 }
 
-/// Fails where the index cannot answer such queries; returns the number of lists that a search is going to visit.
-fn check(args: &SearchArgs, index: &Index, queries: &NpyFiles) -> Result<Option<usize>> {
-    let input = |path: &PathBuf, found, remedy: &str| Error::Input { path: path.clone(), found, remedy: remedy.into() };
-    if queries.dim() != index.dim() {
-        let (index_file, dim) = (args.index.display(), index.dim());
-        let found = format!("has rows of {}, where the index {index_file} has {dim}", queries.dim());
-        return Err(input(&args.queries, found, "pass features of the same model as the index"));
+/// A warning where distances of unit vectors from the index's rows tell little.
+fn not_unit(index: &Index, rows: &IndexRows) -> Result<Vec<String>> {
+    let mut some = vec![0.0; rows.rows().min(1000) * rows.dim()];
+    rows.read(0, &mut some)?;
+    let unit = |row: &[f32]| {
+        let square: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+        square == 0.0 || (0.9..1.1).contains(&square)
+    };
+    // Codes stand for a row nearly; behind L2norm it is a unit vector all the same.
+    let fits = index.metric() == Metric::InnerProduct || some.chunks_exact(rows.dim()).all(unit);
+    if fits || (index.l2norm() && index.refine().is_none()) {
+        return Ok(Vec::new());
     }
-    if !index.is_trained() {
-        return Err(input(&args.index, "is not trained, so it has no rows".into(), "search an index that has rows"));
-    }
-    match (index.nlist().zip(index.nprobe()), args.nprobe) {
-        (None, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
-        (None, None) => Ok(None),
-        (Some((nlist, nprobe)), asked) => Ok(Some(asked.map_or(nprobe, NonZeroUsize::get).min(nlist))),
-    }
+    Ok(vec!["expanded queries have unit length, but rows of this index do not; build it with --expand".into()])
 }
 
-fn search(args: &SearchArgs, searcher: &Searcher, queries: &NpyFiles, progress: &mut Progress) -> Result<Neighbors> {
-    let mut found = Neighbors { k: args.k, ..Neighbors::default() };
-    let params = SearchParams { nprobe: args.nprobe.map(NonZeroUsize::get), k_factor: args.k_factor };
+fn search(
+    args: &SearchArgs,
+    searcher: &Searcher,
+    queries: &dyn FeatureSource,
+    progress: &mut Progress,
+) -> Result<Neighbors> {
+    let mut found = Neighbors { k: args.asked.k, ..Neighbors::default() };
+    let params = args.asked.params();
     for_each_batch(queries, args.job.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {
-        found.append(searcher.search(batch, args.k, &params)?);
+        found.append(searcher.search(batch, args.asked.k, &params)?);
         progress.at("searching", found.queries(), queries.rows());
         Ok(())
     })?;
@@ -177,9 +191,11 @@ impl Display for SearchReport {
         line(f, "index", format_args!("{}, {} rows × {}", self.factory, self.rows, self.d))?;
         let nprobe = self.nprobe.map_or(String::new(), |nprobe| format!(", nprobe {nprobe}"));
         let k_factor = self.k_factor.map_or(String::new(), |factor| format!(", k_factor {factor}"));
-        line(f, "queries", format_args!("{}, k {}{nprobe}{k_factor}", self.queries, self.k))?;
-        let Seconds { load, resident, search } = self.seconds;
-        line(f, "seconds", format_args!("load {load:.3}, make resident {resident:.3}, search {search:.3}"))?;
+        let expand = self.expand.map_or(String::new(), |params| format!(", expanded by {params}"));
+        line(f, "queries", format_args!("{}, k {}{nprobe}{k_factor}{expand}", self.queries, self.k))?;
+        let Seconds { load, resident, expand, search } = self.seconds;
+        let expand = self.expand.map_or(String::new(), |_| format!("expand {expand:.3}, "));
+        line(f, "seconds", format_args!("load {load:.3}, make resident {resident:.3}, {expand}search {search:.3}"))?;
         line(f, "rate", format_args!("{:.0} queries a second", self.queries_per_second))?;
         let percent = 100.0 * self.incomplete_share;
         line(f, "incomplete", format_args!("{} queries ({percent:.1}%) found fewer than k rows", self.incomplete))?;

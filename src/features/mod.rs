@@ -44,7 +44,7 @@ pub trait FeatureSource: Sync {
 }
 
 /// The rows that `len` floats from row `start` on stand for, where the matrix has them all.
-fn rows_asked(source: &dyn FeatureSource, start: usize, len: usize) -> Result<Range<usize>> {
+pub(crate) fn rows_asked(source: &dyn FeatureSource, start: usize, len: usize) -> Result<Range<usize>> {
     let (rows, dim) = (source.rows(), source.dim());
     let count = len.checked_div(dim).filter(|count| count * dim == len);
     match count.and_then(|count| start.checked_add(count)) {

@@ -65,7 +65,7 @@ impl RefineRows {
         }
     }
 
-    fn row<'a>(&'a self, number: usize, dim: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    pub(super) fn row<'a>(&'a self, number: usize, dim: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
         let floats = number * dim..(number + 1) * dim;
         match self {
             Self::InMemory(rows) => &rows[floats],

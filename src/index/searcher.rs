@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CodeBlocks, Index, IndexKind, Neighbors, ProductQuantizer};
+use super::{CodeBlocks, Index, IndexKind, IndexRows, Neighbors, ProductQuantizer};
 use crate::device::{
     Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, MAX_K, Matrix, PQ_CENTROIDS, Probes, RowRanges,
     RowSet, ScanRequest, TopK,
@@ -73,6 +73,11 @@ impl Searcher {
     /// The index.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The rows of the index.
+    pub fn rows(&self) -> IndexRows {
+        IndexRows::new(self.index.clone())
     }
 
     /// The k nearest rows of each query; `queries` is row-major.

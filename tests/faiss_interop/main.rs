@@ -11,6 +11,7 @@ mod fast_scan_files;
 mod files;
 mod quality;
 mod ranks;
+mod retrieval;
 mod search;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -25,8 +26,12 @@ fn main() {
     if let Err(reason) = &found {
         eprintln!("faiss interop: {reason}");
     }
-    let cases =
-        files::cases().into_iter().chain(fast_scan_files::cases()).chain(search::cases()).chain(quality::cases());
+    let cases = files::cases()
+        .into_iter()
+        .chain(fast_scan_files::cases())
+        .chain(search::cases())
+        .chain(quality::cases())
+        .chain(retrieval::cases());
     let trials = cases
         .map(|(name, case)| {
             let found = found.clone();

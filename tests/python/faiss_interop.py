@@ -6,6 +6,8 @@
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
     faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>:<k_factor>...
                                               searches, and writes raw int64 and float32, one setting after the other
+    faiss_interop.py expand <rows.npy> <by.npy> <alpha> <num_expand> <file>
+                                              expands rows by others with NumPy, and writes them as raw float64
     faiss_interop.py serve                    does any of these again and again: a JSON list of arguments a line comes in,
                                               {"output": ...} or {"error": ...} goes out
 """
@@ -112,6 +114,18 @@ def search(args):
             all_distances.write(distances.astype("<f4").tobytes())
 
 
+def expand(args):
+    """Alpha query expansion as RVC's tuning tips have it, in float64 and with exact neighbours."""
+    query, big_npy = (np.load(file).astype(np.float64) for file in (args.rows, args.by))
+    query /= np.maximum(np.linalg.norm(query, ord=2, axis=1, keepdims=True), 1e-9)
+    big_npy /= np.maximum(np.linalg.norm(big_npy, ord=2, axis=1, keepdims=True), 1e-9)
+    neighbor = np.argsort(-(query @ big_npy.T), axis=1, kind="stable")[:, : args.num_expand]
+    weight = np.power(np.einsum("nd,nmd->nm", query, big_npy[neighbor]), args.alpha)
+    expanded = np.sum(big_npy[neighbor] * np.expand_dims(weight, axis=2), axis=1)
+    expanded = expanded / np.maximum(np.linalg.norm(expanded, ord=2, axis=1, keepdims=True), 1e-9)
+    expanded.astype("<f8").tofile(args.file)
+
+
 def answer(parser, line):
     output = io.StringIO()
     try:
@@ -154,6 +168,14 @@ def main():
     command.add_argument("distances")
     command.add_argument("settings", nargs="+")
     command.set_defaults(run=search)
+
+    command = commands.add_parser("expand")
+    command.add_argument("rows")
+    command.add_argument("by")
+    command.add_argument("alpha", type=float)
+    command.add_argument("num_expand", type=int)
+    command.add_argument("file")
+    command.set_defaults(run=expand)
 
     command = commands.add_parser("serve")
     command.set_defaults(run=lambda _: [print(json.dumps(answer(parser, line)), flush=True) for line in sys.stdin])

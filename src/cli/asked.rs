@@ -1,0 +1,66 @@
+//! What the commands that search an index have in common.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use rvc_gpu_index::device::MAX_K;
+use rvc_gpu_index::features::{FeatureSource, NpyFiles};
+use rvc_gpu_index::index::{Index, SearchParams};
+use rvc_gpu_index::{Error, Result};
+
+use super::plan::needs_ivf;
+
+/// Rows that are searched for at a time unless asked otherwise.
+pub const BATCH_ROWS: usize = 4096;
+
+/// What is asked of an index.
+#[derive(Args)]
+pub struct Asked {
+    /// Neighbours a query
+    #[arg(short, default_value = "8", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K as u64))]
+    pub k: usize,
+    /// Lists to visit [default: what the index file says]
+    #[arg(long, value_name = "N")]
+    nprobe: Option<NonZeroUsize>,
+    /// Candidates a neighbour that an index with RFlat re-ranks [default: what the index file says]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
+    k_factor: Option<f32>,
+}
+
+impl Asked {
+    pub fn params(&self) -> SearchParams {
+        SearchParams { nprobe: self.nprobe.map(NonZeroUsize::get), k_factor: self.k_factor }
+    }
+
+    /// Candidates a neighbour that a search is going to re-rank.
+    pub fn k_factor(&self, index: &Index) -> Option<f32> {
+        index.refine().map(|refine| self.k_factor.unwrap_or(refine.k_factor()))
+    }
+
+    /// Fails where the index cannot answer such queries; returns the number of lists that a search is going to visit.
+    pub fn check(
+        &self,
+        (index_file, index): (&Path, &Index),
+        (queries_file, queries): (&Path, &NpyFiles),
+    ) -> Result<Option<usize>> {
+        let input = |path: &Path, found, remedy: &str| {
+            let path = PathBuf::from(path);
+            Error::Input { path, found, remedy: remedy.into() }
+        };
+        if queries.dim() != index.dim() {
+            let (file, dim) = (index_file.display(), index.dim());
+            let found = format!("has rows of {}, where the index {file} has {dim}", queries.dim());
+            return Err(input(queries_file, found, "pass features of the same model as the index"));
+        }
+        if !index.is_trained() {
+            return Err(input(index_file, "is not trained, so it has no rows".into(), "search an index that has rows"));
+        }
+        match (index.nlist().zip(index.nprobe()), self.nprobe) {
+            (None, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
+            (None, None) => Ok(None),
+            (Some((nlist, nprobe)), asked) => Ok(Some(asked.map_or(nprobe, NonZeroUsize::get).min(nlist))),
+        }
+    }
+}

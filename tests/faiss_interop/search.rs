@@ -104,7 +104,7 @@ const NLIST: usize = 20;
 const ROWS: usize = 1000;
 
 /// Queries of a case: enough for several tiles.
-const QUERIES: usize = 150;
+const QUERIES: usize = 70;
 
 /// Share of the rows whose sum may be undecided, and of the queries whose lists may be, in a case. Among what is tested,
 /// one byte in 2000 is, so that of rows with a hundred bytes one in 20 is the worst; the average is below 1 %.

@@ -25,7 +25,7 @@ struct Entry {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> rows: array<vec4<f32>>;
+// Binding 2 holds the rows: shared/rows_f32 or shared/rows_f16.
 @group(0) @binding(3) var<storage, read> tasks: array<Task>;
 @group(0) @binding(4) var<storage, read> entries: array<Entry>;
 @group(0) @binding(5) var<storage, read_write> keys: array<f32>;
@@ -43,7 +43,7 @@ fn stage_tiles(lane: u32, task: Task, depth: u32) {
     let column = depth + i % DEPTH;
     var value = vec4<f32>();
     if line < task.rows && column < params.stride {
-      value = rows[(task.first_row + line) * params.stride + column];
+      value = row_quad((task.first_row + line) * params.stride + column);
     }
     row_tile[line * PITCH + i % DEPTH] = value;
   }

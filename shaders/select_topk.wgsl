@@ -9,7 +9,7 @@ struct Params {
   k: u32,
   width: u32, // the least power of two that holds k, at most 1024
   segments: u32,
-  unused: u32,
+  first: u32, // the first segment's number among the results
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -139,7 +139,8 @@ fn pick(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     }
   }
   for (var i = lane; i < params.k; i += LANES) {
-    top_keys[segment * params.k + i] = best_key[i];
-    top_candidates[segment * params.k + i] = best_candidate[i];
+    let place = (params.first + segment) * params.k + i;
+    top_keys[place] = best_key[i];
+    top_candidates[place] = best_candidate[i];
   }
 }

@@ -156,21 +156,6 @@ pub struct HostSums {
     pub costs: Vec<f32>,
 }
 
-/// Rows made resident for searching. On a GPU they may be spread over several buffers, because one binding is limited.
-#[derive(Clone, Debug)]
-pub struct RowSet {
-    pub(crate) parts: Vec<Matrix>,
-    pub(crate) rows: usize,
-    pub(crate) dim: usize,
-}
-
-impl RowSet {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-}
-
 /// Candidates in the order of their distance, k a query; places that found none hold [`TopK::NONE`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopK {

@@ -71,7 +71,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    fn new(queries: &Matrix, metric: Metric, probes: Option<&Probes>) -> Self {
+    pub fn new(queries: &Matrix, metric: Metric, probes: Option<&Probes>) -> Self {
         let lists = probes.map_or(1, |probes| (probes.lists.len() / queries.rows.max(1)).max(1));
         let biased = probes.is_some_and(|probes| probes.by_residual);
         let entry = match (metric, biased) {
@@ -140,7 +140,9 @@ impl Device {
         let shape = Shape::new(queries, metric, probes);
         match &self.engine {
             Engine::Cpu => cpu::lookup_tables::lookup_tables(queries, codebooks, probes, shape),
-            Engine::Gpu(gpu) => gpu::lookup_tables::lookup_tables(gpu, queries, codebooks, probes, shape),
+            Engine::Gpu(gpu) => {
+                gpu::lookup_tables::lookup_tables(gpu, queries, codebooks, probes, shape, &mut gpu.submitting())
+            }
         }
     }
 

@@ -13,12 +13,14 @@ mod lookup_tables;
 mod plan;
 mod pq;
 mod ranges;
+mod rows;
+mod stages;
 
 use std::sync::Arc;
 
 use bytemuck::Pod;
 
-pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, RowSet, TopK};
+pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, TopK};
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
 pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
@@ -26,6 +28,13 @@ pub use lookup_tables::{LookupTables, Probes};
 pub use plan::BatchPlan;
 pub use pq::{CENTROIDS as PQ_CENTROIDS, Codebooks, flat_codes};
 pub use ranges::RowRanges;
+pub use rows::{RowFormat, RowSet};
+pub use stages::{BlendOutcome, BlendedRows};
+
+pub(crate) use cpu::blend::Neighborhood;
+pub(crate) use cpu::weighted_sum::WeightedSum;
+pub(crate) use gpu::{Live, LiveCodes, Recording};
+pub(crate) use stages::check_blend;
 
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -79,8 +88,8 @@ impl Device {
         }
     }
 
-    /// A host's own wgpu device, so that its buffers and ours live together. The host made it with at least
-    /// [`required_features`] and [`required_limits`].
+    /// A host's own device of wgpu 30, the version that this crate re-exports as [`wgpu`], so that its buffers and ours live
+    /// together. The host made it with at least [`required_features`] and [`required_limits`].
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] names the limit that is missing.
@@ -110,6 +119,17 @@ impl Device {
     }
 }
 
+/// Recording.
+impl Device {
+    /// Prepares calls that search all rows and blend with what they find.
+    pub(crate) fn record(&self, live: &Live<'_>) -> Result<Recording> {
+        match &self.engine {
+            Engine::Cpu => Err(Error::parameter("device", "the CPU engine", "pass a GPU: a recording is played there")),
+            Engine::Gpu(gpu) => Recording::new(gpu, live),
+        }
+    }
+}
+
 /// Moving data.
 impl Device {
     /// Copies rows (row-major, a whole number of `dim` floats) to the device.
@@ -122,26 +142,6 @@ impl Device {
             Engine::Cpu => Ok(Matrix { data: Buffer::on_host(rows.to_vec()), rows: count, dim, stride: dim }),
             Engine::Gpu(gpu) => gpu.upload_matrix(rows, count, dim),
         }
-    }
-
-    /// Makes rows resident for [`Device::exact_topk`]. The CPU engine shares the vector, a GPU gets a copy, spread over
-    /// several buffers where one is too small.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] where the device has no room; [`Error::Parameter`] from 2³²−1 rows on.
-    pub fn row_set(&self, rows: &Arc<Vec<f32>>, dim: usize) -> Result<RowSet> {
-        let count = checked_rows(rows.len(), dim)?;
-        if count >= TopK::NONE as usize {
-            return Err(Error::parameter("rows", count, "search fewer than 4,294,967,295 rows at a time"));
-        }
-        let parts = match &self.engine {
-            Engine::Cpu => vec![Matrix { data: Buffer::on_host(rows.clone()), rows: count, dim, stride: dim }],
-            Engine::Gpu(gpu) => {
-                let part_rows = (gpu.max_binding() as usize / (4 * gpu::stride_of(dim))).max(1);
-                rows.chunks(part_rows * dim).map(|part| self.upload(part, dim)).collect::<Result<_>>()?
-            }
-        };
-        Ok(RowSet { parts, rows: count, dim })
     }
 
     /// Makes 4-bit codes of `m` sub-quantizers resident for [`Device::fast_scan`]. `blocks` are faiss's blocks of 32 rows,
@@ -180,7 +180,7 @@ impl Device {
     /// # Errors
     /// As [`Device::download`].
     pub fn download_sums(&self, sums: &ClusterSums) -> Result<HostSums> {
-        let rows = self.download_rows(&sums.sums)?;
+        let rows = self.download_matrix(&sums.sums)?;
         Ok(HostSums { sums: rows, counts: self.download(&sums.counts)?, costs: self.download(&sums.costs)? })
     }
 
@@ -189,11 +189,14 @@ impl Device {
     /// # Errors
     /// As [`Device::download`].
     pub fn download_centroids(&self, table: &CentroidTable) -> Result<Vec<f32>> {
-        self.download_rows(&table.centroids)
+        self.download_matrix(&table.centroids)
     }
 
-    /// Row-major and without padding.
-    fn download_rows(&self, rows: &Matrix) -> Result<Vec<f32>> {
+    /// Reads a matrix back, row-major.
+    ///
+    /// # Errors
+    /// As [`Device::download`].
+    pub fn download_matrix(&self, rows: &Matrix) -> Result<Vec<f32>> {
         let padded = self.download(&rows.data)?;
         if rows.stride == rows.dim {
             return Ok(padded);
@@ -258,143 +261,6 @@ impl Device {
     }
 }
 
-/// The stages.
-impl Device {
-    /// The nearest centroid of each row.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where widths differ or there are no centroids.
-    pub fn nearest_centroid(&self, rows: &Matrix, table: &CentroidTable) -> Result<Assignment> {
-        check_table(rows, table)?;
-        match &self.engine {
-            Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
-            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table),
-        }
-    }
-
-    /// The `nprobe` nearest centroids of each row, nearest first: rows × nprobe, with [`TopK::NONE`] for a row of NaN.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
-    pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
-        check_table(rows, table)?;
-        if nprobe == 0 || nprobe > table.nlist() {
-            return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist())));
-        }
-        match &self.engine {
-            Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe),
-            Engine::Gpu(gpu) => gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe),
-        }
-    }
-
-    /// Adds each row, its distance and a count of one to its centroid's sums. In one order on one device: the same
-    /// input gives the same sums, bit for bit.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where shapes differ.
-    pub fn centroid_update(&self, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
-        if nearest.nlist != sums.sums.rows {
-            let found = format!("{} sums for labels of {} centroids", sums.sums.rows, nearest.nlist);
-            return Err(Error::parameter("sums", found, "make as many sums as there are centroids"));
-        }
-        if rows.dim != sums.sums.dim || rows.rows != nearest.labels.len() || rows.rows != nearest.distances.len() {
-            let found = format!("{} × {} with {} labels", rows.rows, rows.dim, nearest.labels.len());
-            return Err(Error::parameter("rows", found, "pass the rows that the labels were found for"));
-        }
-        match &self.engine {
-            Engine::Cpu => cpu::centroid_update::centroid_update(rows, nearest, sums),
-            Engine::Gpu(gpu) => gpu::centroid_update::centroid_update(gpu, rows, nearest, sums),
-        }
-    }
-
-    /// The k nearest rows of each query among its ranges, nearest first, of equally near ones the lowest row first.
-    /// Distances are exact: direct sums over d.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where widths differ, a range leaves the rows, or k is not 1 to [`MAX_K`].
-    pub fn exact_topk(
-        &self,
-        queries: &Matrix,
-        rows: &RowSet,
-        ranges: &RowRanges,
-        metric: Metric,
-        k: usize,
-    ) -> Result<TopK> {
-        check_k(k)?;
-        if queries.dim != rows.dim {
-            let found = format!("{} floats wide", queries.dim);
-            return Err(Error::parameter("queries", found, format!("the rows have {}", rows.dim)));
-        }
-        if ranges.queries() != queries.rows || ranges.end() as usize > rows.rows {
-            let found = format!("{} queries up to row {}", ranges.queries(), ranges.end());
-            return Err(Error::parameter("ranges", found, format!("{} and {} are there", queries.rows, rows.rows)));
-        }
-        match &self.engine {
-            Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k),
-            Engine::Gpu(gpu) => gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k),
-        }
-    }
-
-    /// The k best rows of each query by the sums of its u8 tables over their codes: smallest sum first for L2, largest
-    /// first for inner product, of equal sums the lowest slot first. Sums are whole numbers in 32 bits, the same on
-    /// every device, and never wrap.
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where the request is for other codes, or k is not 1 to [`MAX_K`].
-    pub fn fast_scan(
-        &self,
-        codes: &CodeSet,
-        tables: &LookupTables,
-        request: &ScanRequest,
-        metric: Metric,
-        k: usize,
-    ) -> Result<ScanTopK> {
-        check_k(k)?;
-        if tables.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
-            let found = format!("{} pairs up to slot {}", tables.pairs, request.ranges.end());
-            return Err(Error::parameter("request", found, format!("{} and {} are there", codes.pairs, codes.slots)));
-        }
-        let queries = request.ranges.queries();
-        if queries != tables.queries || (queries > 0 && request.lists_a_query != tables.lists) {
-            let found = format!("{queries} queries × {} lists", request.lists_a_query);
-            let remedy = format!("there are tables for {} × {}", tables.queries, tables.lists);
-            return Err(Error::parameter("request", found, remedy));
-        }
-        match &self.engine {
-            Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k),
-            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k),
-        }
-    }
-
-    /// The k smallest keys of each segment of `keys`, smallest first, of equal keys the lower candidate first. A
-    /// segment is a (start, length); `candidates` numbers the keys. Segments × k each of keys and candidates; places
-    /// past a short segment hold `f32::MAX` and [`TopK::NONE`].
-    ///
-    /// # Errors
-    /// [`Error::Parameter`] where a segment leaves the keys, or k is not 1 to [`MAX_K`].
-    pub fn select_topk(
-        &self,
-        keys: &[f32],
-        candidates: &[u32],
-        segments: &[(u32, u32)],
-        k: usize,
-    ) -> Result<(Vec<f32>, Vec<u32>)> {
-        check_k(k)?;
-        let end = segments.iter().map(|s| u64::from(s.0) + u64::from(s.1)).max().unwrap_or(0);
-        if end > keys.len().min(candidates.len()) as u64 {
-            return Err(Error::parameter(
-                "segments",
-                format!("end at {end}"),
-                format!("{} keys are there", keys.len()),
-            ));
-        }
-        match &self.engine {
-            Engine::Cpu => Ok(cpu::select_topk::select_topk(keys, candidates, segments, k)),
-            Engine::Gpu(gpu) => gpu::select_topk::select_topk(gpu, keys, candidates, segments, k),
-        }
-    }
-}
-
 /// Squared distance (L2) or inner product of two vectors, as a direct sum with the machine's SIMD.
 pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
     pulp::Arch::new().dispatch(cpu::distance::Distance { metric, x, y })
@@ -405,22 +271,4 @@ fn checked_rows(floats: usize, dim: usize) -> Result<usize> {
         return Err(Error::parameter("dim", dim, format!("{floats} floats are not a whole number of such rows")));
     }
     Ok(floats / dim)
-}
-
-fn check_table(rows: &Matrix, table: &CentroidTable) -> Result<()> {
-    if rows.dim != table.centroids.dim {
-        let found = format!("{} floats wide", rows.dim);
-        return Err(Error::parameter("rows", found, format!("the centroids have {}", table.centroids.dim)));
-    }
-    if table.nlist() == 0 {
-        return Err(Error::parameter("nlist", 0, "train at least one centroid"));
-    }
-    Ok(())
-}
-
-fn check_k(k: usize) -> Result<()> {
-    if k == 0 || k > MAX_K {
-        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
-    }
-    Ok(())
 }

@@ -41,6 +41,13 @@ impl IndexRows {
         number.map(|number| self.copy_number(number, out)).is_some()
     }
 
+    /// The ids in their order; `None` where row i has the id i.
+    pub(crate) fn ids_in_order(&self) -> Option<Vec<i64>> {
+        let ids: Vec<i64> = self.places.as_ref()?.iter().map(|&place| self.ids()[place]).collect();
+        let plain = ids.iter().zip(0..).all(|(&id, number)| id == number);
+        (!plain).then_some(ids)
+    }
+
     /// Copies the row that is `number`th by its id.
     fn copy_number(&self, number: usize, out: &mut [f32]) {
         let dim = self.index.dim;

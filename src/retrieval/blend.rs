@@ -1,11 +1,9 @@
 //! RVC's blend: each frame is drawn towards its neighbours in an index.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
-use super::weighted_sum::WeightedSum;
-use crate::device::exact_distance;
-use crate::error::{Error, Result};
+use crate::device::{BlendOutcome, Neighborhood, check_blend, exact_distance};
+use crate::error::Result;
 use crate::factory::Metric;
 use crate::features::FeatureSource;
 use crate::index::{IndexRows, SearchParams, Searcher};
@@ -87,100 +85,43 @@ impl Blender {
     /// Blends frames; `frames` is row-major.
     ///
     /// # Errors
-    /// [`Error::Parameter`] where index_rate is not 0 to 1 or power is not above 0 and finite; as [`Searcher::search`].
+    /// [`Error::Parameter`](crate::Error::Parameter) where index_rate is not 0 to 1 or power is not above 0 and finite; as
+    /// [`Searcher::search`].
     pub fn blend(&self, frames: &[f32], params: &BlendParams) -> Result<Blended> {
-        params.check()?;
+        check_blend(params.index_rate, params.power)?;
         let found = self.searcher.search(frames, params.k, &params.search)?;
-        let mut blended = Blended { frames: frames.to_vec(), ..Blended::default() };
+        let mut blended = frames.to_vec();
         let neighbors = found.ids.par_chunks_exact(params.k).zip(found.distances.par_chunks_exact(params.k));
-        let frames = blended.frames.par_chunks_exact_mut(self.rows.dim()).zip(neighbors);
-        let outcomes: Vec<Outcome> = frames
-            .map_init(Scratch::default, |scratch, (frame, (ids, scores))| {
-                if !frame.iter().all(|x| x.is_finite()) {
-                    return Outcome::PassedThrough;
-                }
-                self.gather(frame, ids, scores, scratch);
-                blend_frame(frame, scratch, params)
+        let frames = blended.par_chunks_exact_mut(self.rows.dim()).zip(neighbors);
+        let outcomes: Vec<BlendOutcome> = frames
+            .map_init(Neighborhood::default, |near, (frame, (ids, scores))| {
+                self.gather(frame, ids, scores, near);
+                near.blend(frame, params.index_rate, params.power)
             })
             .collect();
-        let count = |outcome| outcomes.iter().filter(|&&other| other == outcome).count();
-        blended.passed_through = count(Outcome::PassedThrough);
-        blended.without_neighbors = count(Outcome::WithoutNeighbors);
-        Ok(blended)
+        Ok(Blended::new(blended, &outcomes))
     }
 
-    /// The rows and the scores of the neighbours that count.
-    fn gather(&self, frame: &[f32], ids: &[i64], scores: &[f32], scratch: &mut Scratch) {
-        let Scratch { rows, scores: kept, .. } = scratch;
+    /// The neighbours of a frame.
+    fn gather(&self, frame: &[f32], ids: &[i64], scores: &[f32], near: &mut Neighborhood) {
         let index = self.searcher.index();
         let scored = index.metric() == Metric::L2 && !index.l2norm();
-        rows.clear();
-        kept.clear();
+        near.clear();
         for (&id, &score) in ids.iter().zip(scores) {
-            let at = rows.len();
-            rows.resize(at + frame.len(), 0.0);
-            let known = self.rows.copy(id, &mut rows[at..]);
-            let score = if scored { score } else { exact_distance(Metric::L2, frame, &rows[at..]) };
-            if known && score.is_finite() {
-                kept.push(f64::from(score));
-            } else {
-                rows.truncate(at);
-            }
+            near.push(frame.len(), |row| {
+                let known = self.rows.copy(id, row);
+                known.then(|| if scored { score } else { exact_distance(Metric::L2, frame, row) })
+            });
         }
     }
 }
 
-impl BlendParams {
-    fn check(&self) -> Result<()> {
-        if !(0.0..=1.0).contains(&self.index_rate) {
-            return Err(Error::parameter("index_rate", self.index_rate, "choose 0 to 1"));
-        }
-        if !(self.power > 0.0 && self.power.is_finite()) {
-            return Err(Error::parameter("power", self.power, "choose a number above 0; RVC has 2"));
-        }
-        Ok(())
+impl Blended {
+    pub(super) fn new(frames: Vec<f32>, outcomes: &[BlendOutcome]) -> Self {
+        let count = |outcome| outcomes.iter().filter(|&&other| other == outcome).count();
+        let passed_through = count(BlendOutcome::PassedThrough);
+        Self { frames, passed_through, without_neighbors: count(BlendOutcome::WithoutNeighbors) }
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Outcome {
-    Blended,
-    PassedThrough,
-    WithoutNeighbors,
-}
-
-/// What one frame is blended with.
-#[derive(Default)]
-struct Scratch {
-    /// Row-major, one a score.
-    rows: Vec<f32>,
-    scores: Vec<f64>,
-    weights: Vec<f32>,
-}
-
-/// The arithmetic of one frame: rows and scores in, the blended frame out.
-fn blend_frame(frame: &mut [f32], scratch: &mut Scratch, params: &BlendParams) -> Outcome {
-    let Scratch { rows, scores, weights } = scratch;
-    if scores.is_empty() {
-        return Outcome::WithoutNeighbors;
-    }
-    weigh(scores, params.power.into());
-    weights.clear();
-    weights.extend(scores.iter().map(|weight| (f64::from(params.index_rate) * weight) as f32));
-    Arch::new().dispatch(WeightedSum { own: 1.0 - params.index_rate, out: frame, weights, rows });
-    Outcome::Blended
-}
-
-/// Makes weights of scores: (1 / s)^power, divided by their sum. They are taken relative to the least score, so that
-/// neither tiny scores overflow nor huge ones vanish all together. Scores of 0 share all the weight, and so do those below
-/// it, which the byte tables of 4-bit codes may round to.
-fn weigh(scores: &mut [f64], power: f64) {
-    let least = scores.iter().copied().fold(f64::INFINITY, f64::min).max(0.0);
-    for score in scores.iter_mut() {
-        *score = if *score <= least { 1.0 } else { (least / *score).powf(power) };
-    }
-    let sum: f64 = scores.iter().sum();
-    scores.iter_mut().for_each(|weight| *weight /= sum);
 }
 
 #[cfg(test)]
@@ -189,30 +130,9 @@ mod tests {
     use crate::device::Device;
     use crate::index::Index;
 
-    fn weights(scores: &[f64], power: f64) -> Vec<f64> {
-        let mut weights = scores.to_vec();
-        weigh(&mut weights, power);
-        weights
-    }
-
     fn blend(metric: Metric, rows: &[f32], frames: &[f32], params: BlendParams) -> Blended {
         let searcher = Searcher::new(Index::flat(2, metric, rows.to_vec()).unwrap(), &Device::cpu()).unwrap();
         Blender::new(searcher).blend(frames, &params).unwrap()
-    }
-
-    #[test]
-    fn weights_worked_out_by_hand() {
-        assert_eq!(weights(&[1.0, 2.0], 2.0), [0.8, 0.2]);
-        assert_eq!(weights(&[1.0, 3.0], 1.0), [0.75, 0.25]);
-        assert_eq!(weights(&[7.0], 2.0), [1.0]);
-        // Exact hits take all, and share it.
-        assert_eq!(weights(&[0.0, 1e-30, 5.0], 2.0), [1.0, 0.0, 0.0]);
-        assert_eq!(weights(&[0.0, 3.0, 0.0], 2.0), [0.5, 0.0, 0.5]);
-        assert_eq!(weights(&[-0.25, 3.0], 2.0), [1.0, 0.0]);
-        // (1 / s)² is no float for any of these.
-        assert_eq!(weights(&[1e-200, 2e-200], 2.0), [0.8, 0.2]);
-        assert_eq!(weights(&[1e200, 2e200], 2.0), [0.8, 0.2]);
-        assert_eq!(weights(&[1.0, 2.0], f64::from(f32::MAX)), [1.0, 0.0]);
     }
 
     #[test]

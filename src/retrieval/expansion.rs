@@ -8,7 +8,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::weighted_sum::WeightedSum;
+use crate::device::WeightedSum;
 use crate::device::{Device, MAX_K, RowRanges, TopK};
 use crate::error::{Error, Result};
 use crate::factory::Metric;

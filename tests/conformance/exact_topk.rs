@@ -4,17 +4,19 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, RowRanges, TopK};
+use rvc_gpu_index::device::{Device, RowFormat, RowRanges, RowSet, TopK};
 use rvc_gpu_index::factory::Metric;
+use rvc_gpu_index::features::MemoryRows;
 
 use super::Case;
-use super::oracle::{DIMS, close, distance, ensure, key, random, tolerance};
+use super::oracle::{DIMS, close, distance, ensure, kept, key, random, tolerance};
 
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for dim in DIMS {
             cases.push((format!("{metric}_all_d{dim}"), Box::new(move |device| all(device, metric, 17, 200, dim, 8))));
+            cases.push((format!("{metric}_f16_d{dim}"), Box::new(move |device| halves(device, metric, dim))));
         }
         for (queries, rows, k) in [(1, 1, 1), (1, 63, 64), (33, 65, 1), (2, 5000, 1024), (3, 70_000, 10), (0, 10, 2)] {
             let name = format!("{metric}_all_{queries}x{rows}_k{k}");
@@ -33,6 +35,14 @@ pub fn cases() -> Vec<Case> {
 fn all(device: &Device, metric: Metric, queries: usize, rows: usize, dim: usize, k: usize) -> Result<(), Failed> {
     let ranges = vec![vec![0..rows as u32]; queries];
     check(device, metric, &random(queries * dim, 40), &random(rows * dim, 41), dim, &ranges, k)
+}
+
+/// Rows kept as 16-bit floats: distances are those to the rows as they are kept.
+fn halves(device: &Device, metric: Metric, dim: usize) -> Result<(), Failed> {
+    let rows = random(150 * dim, 41);
+    let set = device.row_set_of(&MemoryRows::new(&rows, dim)?, RowFormat::F16)?;
+    let ranges = vec![vec![0..150]; 5];
+    check_set(device, metric, &random(5 * dim, 40), (&set, &kept(&rows, RowFormat::F16)), &ranges, 8)
 }
 
 /// Inverted lists of uneven lengths, empty ones among them, probed by overlapping sets of queries.
@@ -73,10 +83,21 @@ fn check(
     ranges: &[Vec<Range<u32>>],
     k: usize,
 ) -> Result<(), Failed> {
-    let set = device.row_set(&Arc::new(rows.to_vec()), dim)?;
+    check_set(device, metric, queries, (&device.row_set(&Arc::new(rows.to_vec()), dim)?, rows), ranges, k)
+}
+
+fn check_set(
+    device: &Device,
+    metric: Metric,
+    queries: &[f32],
+    (set, rows): (&RowSet, &[f32]),
+    ranges: &[Vec<Range<u32>>],
+    k: usize,
+) -> Result<(), Failed> {
+    let dim = set.dim();
     let mut row_ranges = RowRanges::default();
     ranges.iter().for_each(|ranges| row_ranges.push(ranges.iter().cloned()));
-    let top = device.exact_topk(&device.upload(queries, dim)?, &set, &row_ranges, metric, k)?;
+    let top = device.exact_topk(&device.upload(queries, dim)?, set, &row_ranges, metric, k)?;
     ensure(top.rows.len() == ranges.len() * k && top.distances.len() == top.rows.len(), || "wrong size".into())?;
     let row = |number: u32| &rows[number as usize * dim..][..dim];
     let holds = |ranges: &[Range<u32>], number: u32| ranges.iter().any(|range| range.contains(&number));

@@ -2,11 +2,14 @@
 //! driver is named. `CONFORMANCE_DEVICES` (comma-separated selectors) says which devices must be here; without it
 //! every device found is tested, and stages on a GPU are listed as ignored where there is none.
 
+mod blend;
 mod centroid_update;
 #[path = "../common/devices.rs"]
 mod devices;
+mod distance_subset;
 mod exact_topk;
 mod fast_scan;
+mod l2_normalize;
 mod lookup_tables;
 mod nearest_centroid;
 mod nearest_probes;
@@ -26,7 +29,7 @@ type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 9] = [
+const STAGES: [Stage; 12] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
@@ -36,6 +39,9 @@ const STAGES: [Stage; 9] = [
     ("select_topk", select_topk::cases),
     ("pq_encode", pq_encode::cases),
     ("pq_update", pq_update::cases),
+    ("distance_subset", distance_subset::cases),
+    ("l2_normalize", l2_normalize::cases),
+    ("blend", blend::cases),
 ];
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 //! The plain float64 truth that stages are measured against, and the data they are measured on.
 
 use libtest_mimic::Failed;
+use rvc_gpu_index::device::RowFormat;
 use rvc_gpu_index::factory::Metric;
 
 /// Widths: below, at and above a vec4, a tile and a SIMD register, and those of voices.
@@ -14,6 +15,14 @@ pub fn random(count: usize, seed: u64) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// Rows as a device keeps them.
+pub fn kept(rows: &[f32], format: RowFormat) -> Vec<f32> {
+    match format {
+        RowFormat::F32 => rows.to_vec(),
+        RowFormat::F16 => rows.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect(),
+    }
 }
 
 /// Squared distance or inner product.

@@ -15,11 +15,12 @@ struct Entry {
     info: ModuleInfo,
 }
 
-/// Parses and validates with no optional capability.
+/// Parses and validates with no optional capability. `unpack2x16float` is part of WGSL; naga asks for it because some
+/// OpenGL drivers below WebGPU's level lack it.
 fn entries(kernel: &GpuKernel) -> Vec<Entry> {
     let module = naga::front::wgsl::parse_str(kernel.source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::default())
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
     let constants = kernel.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::distance::distance;
 use super::select_topk::Smallest;
-use crate::device::buffer::{Matrix, RowSet, TopK};
+use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::RowRanges;
+use crate::device::rows::RowSet;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -25,7 +26,7 @@ pub(crate) fn exact_topk(
     let name = "exact_topk";
     let dim = queries.dim;
     let query_data = queries.data.host(name)?;
-    let row_data = rows.parts[0].data.host(name)?;
+    let row_data = rows.host(name)?;
     let mut top = TopK { rows: vec![0; queries.rows * k], distances: vec![0.0; queries.rows * k] };
     let arch = pulp::Arch::new();
     // Few queries are spread over the cores one by one.

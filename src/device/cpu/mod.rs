@@ -3,10 +3,14 @@
 mod block_sums;
 pub(super) mod distance;
 pub(super) mod scores;
+pub(super) mod weighted_sum;
 
+pub(super) mod blend;
 pub(super) mod centroid_update;
+pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
+pub(super) mod l2_normalize;
 pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::kernel::Pipelines;
-use super::select_topk::{SelectTopk, Selection};
-use super::{Gpu, grid};
+use super::kernel::Step;
+use super::select_topk::{Nearest, SelectTopk};
+use super::{Gpu, Sink};
 use crate::device::buffer::Buffer;
 use crate::device::ranges::{Group, GroupVisit, RowRanges};
 use crate::error::Result;
@@ -26,71 +26,55 @@ pub(super) struct Run {
     starts: Vec<u32>,
 }
 
-/// Tasks of one dispatch, bound.
-pub(super) type Launch = (wgpu::BindGroup, usize);
-
-/// The k smallest keys and their candidates for each query: `launches` makes the dispatches of `kernel` that write the
-/// keys of a run.
+/// The k smallest keys and their candidates for each query: `measure` makes the steps that write the keys of a run.
 pub(super) fn topk(
     gpu: &Gpu,
     name: &'static str,
-    kernel: &Pipelines<1>,
     ranges: &RowRanges,
     k: usize,
-    launches: impl Fn(&Run) -> Result<Vec<Launch>>,
-) -> Result<(Vec<f32>, Vec<u32>)> {
+    measure: impl Fn(&Run) -> Result<Vec<Step>>,
+    sink: Sink<'_>,
+) -> Result<Nearest> {
     let select = SelectTopk::get(gpu)?;
-    let (mut keys, mut candidates) = (Vec::new(), Vec::new());
-    let mut first = 0;
-    while first < ranges.queries() {
-        let run = Run::new(gpu, ranges, first)?;
-        let launches = launches(&run)?;
-        let selections = run.select(gpu, select, k)?;
-        gpu.run_pass(name, |pass| {
-            for (bindings, tasks) in &launches {
-                kernel.dispatch(pass, 0, bindings, grid(*tasks));
-            }
-            for selection in &selections {
-                select.encode(pass, selection);
-            }
-        })?;
-        let best = &selections[selections.len() - 1];
-        keys.extend(gpu.download::<f32>(best.keys.gpu(gpu, name)?, best.keys.len())?);
-        candidates.extend(gpu.download::<u32>(best.candidates.gpu(gpu, name)?, best.candidates.len())?);
-        first += run.starts.len() - 1;
+    let nearest = Nearest::new(gpu, ranges.queries(), k)?;
+    let runs = runs(ranges);
+    let scratch = runs.iter().filter_map(|starts| starts.last()).max().map_or(0, |&end| end as usize);
+    let (keys, candidates) = (gpu.zeros(scratch)?, gpu.zeros(scratch)?);
+    let mut first_query = 0;
+    for starts in runs {
+        let groups = ranges.groups(first_query..first_query + starts.len() - 1);
+        let run = Run { groups, keys: keys.clone(), candidates: candidates.clone(), first_query, starts };
+        let mut steps = measure(&run)?;
+        run.select(gpu, select, k, &nearest, &mut steps)?;
+        sink(name, steps)?;
+        first_query += run.starts.len() - 1;
     }
-    Ok((keys, candidates))
+    Ok(nearest)
+}
+
+/// Cuts the queries into runs, of one query at least: where their keys start, and where the last one's end.
+fn runs(ranges: &RowRanges) -> Vec<Vec<u32>> {
+    let mut runs: Vec<Vec<u32>> = Vec::new();
+    for query in 0..ranges.queries() {
+        let candidates = ranges.candidates(query);
+        match runs.last_mut() {
+            Some(run) if run[run.len() - 1] as usize + candidates <= SCRATCH => {
+                run.push(run[run.len() - 1] + candidates as u32);
+            }
+            _ => runs.push(vec![0, candidates as u32]),
+        }
+    }
+    runs
 }
 
 impl Run {
-    /// As many queries from `first` on as fit, at least one.
-    fn new(gpu: &Gpu, ranges: &RowRanges, first: usize) -> Result<Self> {
-        let mut starts = vec![0, ranges.candidates(first)];
-        for query in first + 1..ranges.queries() {
-            let end = starts[starts.len() - 1] + ranges.candidates(query);
-            if end > SCRATCH {
-                break;
-            }
-            starts.push(end);
-        }
-        let scratch = starts[starts.len() - 1];
-        Ok(Self {
-            groups: ranges.groups(first..first + starts.len() - 1),
-            keys: gpu.zeros(scratch)?,
-            candidates: gpu.zeros(scratch)?,
-            first_query: first,
-            starts: starts.into_iter().map(|start| start as u32).collect(),
-        })
-    }
-
     /// Where the key of a row of a group goes.
     pub fn output(&self, visit: &GroupVisit, group: &Group, row: u32) -> u32 {
         self.starts[visit.query as usize - self.first_query] + visit.place + (row - group.rows.start)
     }
 
     /// One selection a query; where one has many candidates, slices of them first and then the slices' best.
-    fn select(&self, gpu: &Gpu, select: &SelectTopk, k: usize) -> Result<Vec<Selection>> {
-        let name = "select_topk";
+    fn select(&self, gpu: &Gpu, select: &SelectTopk, k: usize, into: &Nearest, steps: &mut Vec<Step>) -> Result<()> {
         let (mut slices, mut merged) = (Vec::new(), Vec::new());
         for query in self.starts.windows(2) {
             let first = slices.len();
@@ -102,14 +86,15 @@ impl Run {
             }
             merged.push(((first * k) as u32, ((slices.len() - first) * k) as u32));
         }
-        let (keys, candidates) = (self.keys.gpu(gpu, name)?, self.candidates.gpu(gpu, name)?);
-        let first = select.prepare(gpu, keys, candidates, &slices, k)?;
+        let first = self.first_query;
         if slices.len() == merged.len() {
-            return Ok(vec![first]);
+            steps.push(select.step(gpu, &self.keys, &self.candidates, &slices, k, into, first)?);
+            return Ok(());
         }
-        let (keys, candidates) = (first.keys.gpu(gpu, name)?, first.candidates.gpu(gpu, name)?);
-        let second = select.prepare(gpu, keys, candidates, &merged, k)?;
-        Ok(vec![first, second])
+        let best = Nearest::new(gpu, slices.len(), k)?;
+        steps.push(select.step(gpu, &self.keys, &self.candidates, &slices, k, &best, 0)?);
+        steps.push(select.step(gpu, &best.keys, &best.candidates, &merged, k, into, first)?);
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Launches `shaders/centroid_update.wgsl`: rows, distances and counts added to the sums of their labels.
 
-use super::kernel::{CENTROID_UPDATE, Pipelines, wgsl_struct};
-use super::{Gpu, begin_pass, grid};
+use super::kernel::{CENTROID_UPDATE, Pipelines, Step, wgsl_struct};
+use super::{Gpu, encode, grid};
 use crate::device::buffer::{Assignment, ClusterSums, Matrix};
 use crate::error::Result;
 
@@ -22,15 +22,13 @@ impl CentroidUpdate {
         gpu.stages.centroid_update.get_or_make(|| Pipelines::new(gpu, &CENTROID_UPDATE, entries).map(Self))
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, params: &Params) {
+    fn steps(&self, bindings: &wgpu::BindGroup, params: &Params) -> [Step; 5] {
         let labels = params.nlist as usize;
         let mut runs = grid(labels);
         runs[2] = params.stride.div_ceil(COLUMNS as u32);
-        self.0.dispatch(pass, 0, bindings, [params.blocks, 1, 1]);
-        self.0.dispatch(pass, 1, bindings, [labels.div_ceil(256) as u32, 1, 1]);
-        self.0.dispatch(pass, 2, bindings, [1, 1, 1]);
-        self.0.dispatch(pass, 3, bindings, [params.blocks, 1, 1]);
-        self.0.dispatch(pass, 4, bindings, runs);
+        let blocks = [params.blocks, 1, 1];
+        let grids = [blocks, [labels.div_ceil(256) as u32, 1, 1], [1, 1, 1], blocks, runs];
+        std::array::from_fn(|entry| self.0.step(entry, bindings, grids[entry]))
     }
 }
 
@@ -67,7 +65,7 @@ pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, su
     let work = work.gpu(gpu, name)?;
     gpu.run(name, |encoder| {
         encoder.clear_buffer(work, 0, None);
-        stage.encode(&mut begin_pass(encoder, name), &bindings, &params);
+        encode(encoder, name, &stage.steps(&bindings, &params));
     })
     .map(drop)
 }

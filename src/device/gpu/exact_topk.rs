@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use super::Gpu;
-use super::candidates::{Launch, Run, pieces, topk};
-use super::kernel::{EXACT_TOPK_IP, EXACT_TOPK_L2, Pipelines, wgsl_struct};
-use crate::device::buffer::{Matrix, RowSet, TopK};
+use super::candidates::{Run, pieces, topk};
+use super::kernel::{EXACT_TOPK_IP, EXACT_TOPK_IP_F16, EXACT_TOPK_L2, EXACT_TOPK_L2_F16, Pipelines, Step, wgsl_struct};
+use super::select_topk::Nearest;
+use super::{Gpu, Sink, grid};
+use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::RowRanges;
+use crate::device::rows::{RowFormat, RowSet};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -22,11 +24,14 @@ wgsl_struct!(Entry { query, output });
 pub(crate) struct ExactTopk(Pipelines<1>);
 
 impl ExactTopk {
-    fn get(gpu: &Gpu, metric: Metric) -> Result<&Self> {
-        let (stage, kernel) = match metric {
-            Metric::L2 => (&gpu.stages.exact_topk_l2, &EXACT_TOPK_L2),
-            Metric::InnerProduct => (&gpu.stages.exact_topk_ip, &EXACT_TOPK_IP),
+    fn get(gpu: &Gpu, metric: Metric, format: RowFormat) -> Result<&Self> {
+        let kernel = match (metric, format) {
+            (Metric::L2, RowFormat::F32) => &EXACT_TOPK_L2,
+            (Metric::L2, RowFormat::F16) => &EXACT_TOPK_L2_F16,
+            (Metric::InnerProduct, RowFormat::F32) => &EXACT_TOPK_IP,
+            (Metric::InnerProduct, RowFormat::F16) => &EXACT_TOPK_IP_F16,
         };
+        let stage = &gpu.stages.exact_topk[metric as usize][format as usize];
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["measure"]).map(Self))
     }
 }
@@ -39,22 +44,34 @@ pub(crate) fn exact_topk(
     metric: Metric,
     k: usize,
 ) -> Result<TopK> {
-    let kernel = &ExactTopk::get(gpu, metric)?.0;
-    let launches = |run: &Run| launches(gpu, kernel, queries, rows, run);
-    let (mut distances, rows) = topk(gpu, "exact_topk", kernel, ranges, k, launches)?;
+    let nearest = nearest(gpu, queries, rows, ranges, metric, k, &mut gpu.submitting())?;
+    let (mut distances, rows) = nearest.download(gpu)?;
     if metric == Metric::InnerProduct {
         distances.iter_mut().for_each(|key| *key = -*key);
     }
     Ok(TopK { rows, distances })
 }
 
-/// A dispatch for each part of the rows that a run of queries is compared with.
-fn launches(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, run: &Run) -> Result<Vec<Launch>> {
+/// The k nearest rows on the device, by their keys: an inner product's is its negative.
+pub(super) fn nearest(
+    gpu: &Gpu,
+    queries: &Matrix,
+    rows: &RowSet,
+    ranges: &RowRanges,
+    metric: Metric,
+    k: usize,
+    sink: Sink<'_>,
+) -> Result<Nearest> {
+    let kernel = &ExactTopk::get(gpu, metric, rows.format)?.0;
+    topk(gpu, "exact_topk", ranges, k, |run| measure(gpu, kernel, queries, rows, run), sink)
+}
+
+/// A step for each part of the rows that a run of queries is compared with.
+fn measure(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, run: &Run) -> Result<Vec<Step>> {
     let name = "exact_topk";
-    let mut first_row = 0u32;
-    let mut launches = Vec::new();
-    for part in &rows.parts {
-        let (tasks, entries) = plan(run, first_row..first_row + part.rows as u32);
+    let mut steps = Vec::new();
+    for (part, first_row, rows) in rows.gpu(gpu, name)? {
+        let (tasks, entries) = plan(run, first_row..first_row + rows);
         if !tasks.is_empty() {
             let stride = queries.stride as u32 / 4;
             let params = Params { stride, first_row, tasks: tasks.len() as u32, unused: 0 };
@@ -62,17 +79,16 @@ fn launches(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, r
             let buffers = [
                 &gpu.params(&params),
                 queries.data.gpu(gpu, name)?,
-                part.data.gpu(gpu, name)?,
+                part,
                 task_list.gpu(gpu, name)?,
                 entry_list.gpu(gpu, name)?,
                 run.keys.gpu(gpu, name)?,
                 run.candidates.gpu(gpu, name)?,
             ];
-            launches.push((kernel.bind(gpu, &buffers)?, tasks.len()));
+            steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
         }
-        first_row += part.rows as u32;
     }
-    Ok(launches)
+    Ok(steps)
 }
 
 /// Cuts a run into tasks over the rows of one part.

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use super::Gpu;
-use super::candidates::{Launch, Run, pieces, topk};
-use super::kernel::{FAST_SCAN, Pipelines, wgsl_struct};
+use super::candidates::{Run, pieces, topk};
+use super::kernel::{FAST_SCAN, Pipelines, Step, wgsl_struct};
+use super::select_topk::Nearest;
+use super::{Gpu, Sink, grid};
 use crate::device::buffer::Buffer;
 use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
 use crate::device::lookup_tables::{Entries, LookupTables};
@@ -47,15 +48,29 @@ pub(crate) fn fast_scan(
     metric: Metric,
     k: usize,
 ) -> Result<ScanTopK> {
-    let CodeParts::Gpu(parts) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
-    let kernel = &FastScan::get(gpu)?.0;
-    let launches = |run: &Run| launches(gpu, kernel, parts, tables, request, metric, run);
-    let (keys, slots) = topk(gpu, "fast_scan", kernel, &request.ranges, k, launches)?;
+    let nearest = nearest(gpu, codes, tables, request, metric, k, &mut gpu.submitting())?;
+    let (keys, slots) = nearest.download(gpu)?;
     Ok(ScanTopK::from_keys(slots, &keys))
 }
 
-/// A dispatch for each part of the codes that a run of queries visits.
-fn launches(
+/// The k best slots on the device, by their keys: sums, or their negatives for the inner product.
+pub(super) fn nearest(
+    gpu: &Gpu,
+    codes: &CodeSet,
+    tables: &LookupTables,
+    request: &ScanRequest,
+    metric: Metric,
+    k: usize,
+    sink: Sink<'_>,
+) -> Result<Nearest> {
+    let CodeParts::Gpu(parts) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
+    let kernel = &FastScan::get(gpu)?.0;
+    let measure = |run: &Run| measure(gpu, kernel, parts, tables, request, metric, run);
+    topk(gpu, "fast_scan", &request.ranges, k, measure, sink)
+}
+
+/// A step for each part of the codes that a run of queries visits.
+fn measure(
     gpu: &Gpu,
     kernel: &Pipelines<1>,
     parts: &[(Buffer<u32>, usize)],
@@ -63,11 +78,11 @@ fn launches(
     request: &ScanRequest,
     metric: Metric,
     run: &Run,
-) -> Result<Vec<Launch>> {
+) -> Result<Vec<Step>> {
     let name = "fast_scan";
     let Entries::Words(entries) = &tables.entries else { return Err(Error::ForeignBuffer { stage: name }) };
     let mut first_row = 0u32;
-    let mut launches = Vec::new();
+    let mut steps = Vec::new();
     for (codes, blocks) in parts {
         let end = first_row + (blocks * BLOCK_ROWS) as u32;
         let (tasks, visits) = plan(run, tables, request, first_row..end);
@@ -85,11 +100,11 @@ fn launches(
                 run.keys.gpu(gpu, name)?,
                 run.candidates.gpu(gpu, name)?,
             ];
-            launches.push((kernel.bind(gpu, &buffers)?, tasks.len()));
+            steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
         }
         first_row = end;
     }
-    Ok(launches)
+    Ok(steps)
 }
 
 /// Cuts a run into tasks over the blocks of one part.

@@ -58,12 +58,60 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
 };
 pub(super) static EXACT_TOPK_L2: GpuKernel = GpuKernel {
     name: "exact_topk_l2",
-    source: wgsl!("exact_topk", "shared/metric_l2"),
+    source: wgsl!("exact_topk", "shared/metric_l2", "shared/rows_f32"),
     bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
     constants: &[],
 };
-pub(super) static EXACT_TOPK_IP: GpuKernel =
-    GpuKernel { name: "exact_topk_ip", source: wgsl!("exact_topk", "shared/metric_ip"), ..EXACT_TOPK_L2 };
+pub(super) static EXACT_TOPK_IP: GpuKernel = GpuKernel {
+    name: "exact_topk_ip",
+    source: wgsl!("exact_topk", "shared/metric_ip", "shared/rows_f32"),
+    ..EXACT_TOPK_L2
+};
+pub(super) static EXACT_TOPK_L2_F16: GpuKernel = GpuKernel {
+    name: "exact_topk_l2_f16",
+    source: wgsl!("exact_topk", "shared/metric_l2", "shared/rows_f16"),
+    ..EXACT_TOPK_L2
+};
+pub(super) static EXACT_TOPK_IP_F16: GpuKernel = GpuKernel {
+    name: "exact_topk_ip_f16",
+    source: wgsl!("exact_topk", "shared/metric_ip", "shared/rows_f16"),
+    ..EXACT_TOPK_L2
+};
+pub(super) static DISTANCE_SUBSET_L2: GpuKernel = GpuKernel {
+    name: "distance_subset_l2",
+    source: wgsl!("distance_subset", "shared/metric_l2", "shared/rows_f32"),
+    bindings: &[Uniform, Read, Read, Read, Write],
+    constants: &[],
+};
+pub(super) static DISTANCE_SUBSET_IP: GpuKernel = GpuKernel {
+    name: "distance_subset_ip",
+    source: wgsl!("distance_subset", "shared/metric_ip", "shared/rows_f32"),
+    ..DISTANCE_SUBSET_L2
+};
+pub(super) static DISTANCE_SUBSET_L2_F16: GpuKernel = GpuKernel {
+    name: "distance_subset_l2_f16",
+    source: wgsl!("distance_subset", "shared/metric_l2", "shared/rows_f16"),
+    ..DISTANCE_SUBSET_L2
+};
+pub(super) static DISTANCE_SUBSET_IP_F16: GpuKernel = GpuKernel {
+    name: "distance_subset_ip_f16",
+    source: wgsl!("distance_subset", "shared/metric_ip", "shared/rows_f16"),
+    ..DISTANCE_SUBSET_L2
+};
+pub(super) static BLEND: GpuKernel = GpuKernel {
+    name: "blend",
+    source: wgsl!("blend", "shared/rows_f32"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write, Write],
+    constants: &[],
+};
+pub(super) static BLEND_F16: GpuKernel =
+    GpuKernel { name: "blend_f16", source: wgsl!("blend", "shared/rows_f16"), ..BLEND };
+pub(super) static L2_NORMALIZE: GpuKernel = GpuKernel {
+    name: "l2_normalize",
+    source: wgsl!("l2_normalize"),
+    bindings: &[Uniform, Read, Write],
+    constants: &[],
+};
 pub(super) static FAST_SCAN: GpuKernel = GpuKernel {
     name: "fast_scan",
     source: wgsl!("fast_scan"),
@@ -102,7 +150,7 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
 };
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 12] {
+pub fn kernels() -> [&'static GpuKernel; 21] {
     [
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
@@ -110,12 +158,21 @@ pub fn kernels() -> [&'static GpuKernel; 12] {
         &CENTROID_UPDATE,
         &EXACT_TOPK_L2,
         &EXACT_TOPK_IP,
+        &EXACT_TOPK_L2_F16,
+        &EXACT_TOPK_IP_F16,
+        &DISTANCE_SUBSET_L2,
+        &DISTANCE_SUBSET_IP,
+        &DISTANCE_SUBSET_L2_F16,
+        &DISTANCE_SUBSET_IP_F16,
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
         &PQ_ENCODE,
         &PQ_ENCODE_RESIDUAL,
         &PQ_UPDATE,
+        &L2_NORMALIZE,
+        &BLEND,
+        &BLEND_F16,
     ]
 }
 
@@ -158,6 +215,11 @@ impl<const N: usize> Pipelines<N> {
         })
     }
 
+    /// A dispatch of entry point number `entry`, to be recorded as often as wanted.
+    pub fn step(&self, entry: usize, bindings: &wgpu::BindGroup, grid: [u32; 3]) -> Step {
+        Step { pipeline: self.entries[entry].clone(), bindings: bindings.clone(), grid }
+    }
+
     /// Binds buffers in the order of the kernel's bindings.
     pub fn bind(&self, gpu: &Gpu, buffers: &[&wgpu::Buffer]) -> Result<wgpu::BindGroup> {
         let entries: Vec<_> = buffers
@@ -173,12 +235,21 @@ impl<const N: usize> Pipelines<N> {
             })
         })
     }
+}
 
-    /// Records one dispatch of entry point number `entry`.
-    pub fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, entry: usize, group: &wgpu::BindGroup, grid: [u32; 3]) {
-        pass.set_pipeline(&self.entries[entry]);
-        pass.set_bind_group(0, group, &[]);
-        pass.dispatch_workgroups(grid[0], grid[1], grid[2]);
+/// One dispatch with its buffers bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+impl Step {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
     }
 }
 
@@ -226,7 +297,8 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        centroid_update, exact_topk, fast_scan, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk,
+        blend, centroid_update, distance_subset, exact_topk, fast_scan, l2_normalize, lookup_tables, nearest_centroid,
+        pq_encode, pq_update, select_topk,
     };
     use super::*;
 
@@ -256,7 +328,10 @@ pub(crate) mod layouts {
         check(&FAST_SCAN, fast_scan::Task::layout());
         check(&FAST_SCAN, fast_scan::Visit::layout());
         check(&LOOKUP_TABLES, lookup_tables::Params::layout());
+        check(&DISTANCE_SUBSET_L2, distance_subset::Params::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
+        check(&L2_NORMALIZE, l2_normalize::Params::layout());
+        check(&BLEND, blend::Params::layout());
         check(&PQ_ENCODE, pq_encode::Params::layout());
         check(&PQ_UPDATE, pq_update::Params::layout());
     }

@@ -1,7 +1,7 @@
 //! Launches `shaders/lookup_tables.wgsl`: u8 look-up tables of queries, with the biases and scales of their sums.
 
 use super::kernel::{LOOKUP_TABLES, Pipelines, wgsl_struct};
-use super::{Gpu, grid};
+use super::{Gpu, Sink, grid};
 use crate::device::buffer::Matrix;
 use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
 use crate::device::pq::Codebooks;
@@ -30,6 +30,7 @@ pub(crate) fn lookup_tables(
     codebooks: &Codebooks,
     probes: Option<&Probes<'_>>,
     shape: Shape,
+    sink: Sink<'_>,
 ) -> Result<LookupTables> {
     let stage = MakeTables::get(gpu)?;
     let name = "lookup_tables";
@@ -73,10 +74,7 @@ pub(crate) fn lookup_tables(
     ];
     if visits > 0 {
         let bindings = stage.0.bind(gpu, &buffers)?;
-        gpu.run_pass(name, |pass| {
-            stage.0.dispatch(pass, 0, &bindings, grid(visits));
-            stage.0.dispatch(pass, 1, &bindings, grid(visits));
-        })?;
+        sink(name, [0, 1].map(|entry| stage.0.step(entry, &bindings, grid(visits))).to_vec())?;
     }
     Ok(LookupTables { entries: Entries::Words(words), biases, scales, queries: queries.rows, lists, tables, pairs })
 }

@@ -5,10 +5,14 @@
 
 mod candidates;
 mod kernel;
+mod recording;
 
+pub(super) mod blend;
 pub(super) mod centroid_update;
+pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
+pub(super) mod l2_normalize;
 pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
@@ -24,8 +28,10 @@ use bytemuck::Pod;
 use wgpu::util::DeviceExt;
 
 pub(super) use centroid_update::BLOCK;
+pub(crate) use kernel::Step;
 pub use kernel::{GpuKernel, kernels};
 pub(super) use nearest_centroid::TILE;
+pub(crate) use recording::{Live, LiveCodes, Recording};
 
 use super::buffer::{Buffer, GpuId, Matrix};
 use crate::error::{Error, Result};
@@ -67,15 +73,20 @@ struct Stages {
     nearest_centroid_ip: Lazy<nearest_centroid::NearestCentroid>,
     nearest_probes: Lazy<nearest_probes::NearestProbes>,
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
-    exact_topk_l2: Lazy<exact_topk::ExactTopk>,
-    exact_topk_ip: Lazy<exact_topk::ExactTopk>,
+    exact_topk: RowVariants<exact_topk::ExactTopk>,
+    distance_subset: RowVariants<distance_subset::DistanceSubset>,
     lookup_tables: Lazy<lookup_tables::MakeTables>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
     pq_encode: Lazy<pq_encode::PqEncode>,
     pq_encode_residual: Lazy<pq_encode::PqEncode>,
     pq_update: Lazy<pq_update::PqUpdate>,
+    l2_normalize: Lazy<l2_normalize::L2Normalize>,
+    blend: [Lazy<blend::Blend>; 2],
 }
+
+/// A stage by metric and by how its rows are kept.
+type RowVariants<T> = [[Lazy<T>; 2]; 2];
 
 #[derive(Debug)]
 struct Lazy<T>(OnceLock<T>);
@@ -140,15 +151,7 @@ impl Gpu {
 
     /// Copies a matrix, its rows padded to whole vec4s.
     pub fn upload_matrix(&self, rows: &[f32], count: usize, dim: usize) -> Result<Matrix> {
-        let stride = stride_of(dim);
-        let mut padded = Cow::Borrowed(rows);
-        if stride != dim {
-            padded = vec![0.0; count * stride].into();
-            for (to, from) in padded.to_mut().chunks_exact_mut(stride).zip(rows.chunks_exact(dim)) {
-                to[..dim].copy_from_slice(from);
-            }
-        }
-        Ok(Matrix { data: self.upload(&padded)?, rows: count, dim, stride })
+        Ok(Matrix { data: self.upload(&padded(rows, dim))?, rows: count, dim, stride: stride_of(dim) })
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
@@ -183,7 +186,7 @@ impl Gpu {
         self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
             label: Some("params"),
             contents: bytemuck::bytes_of(params),
-            usage: wgpu::BufferUsages::UNIFORM,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
         })
     }
 
@@ -194,13 +197,25 @@ impl Gpu {
         label: &'static str,
         record: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex> {
+        self.run_with(label, |encoder| {
+            record(encoder);
+            Ok(())
+        })
+    }
+
+    /// The same where recording may fail.
+    pub fn run_with(
+        &self,
+        label: &'static str,
+        record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<()>,
+    ) -> Result<wgpu::SubmissionIndex> {
         self.check_lost()?;
         let index = self.guarded(label, || {
             let mut encoder =
                 self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some(label) });
-            record(&mut encoder);
-            self.queue.submit([encoder.finish()])
-        })?;
+            record(&mut encoder)?;
+            Ok(self.queue.submit([encoder.finish()]))
+        })??;
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         in_flight.push_back(index.clone());
         let oldest = if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None };
@@ -209,9 +224,14 @@ impl Gpu {
         Ok(index)
     }
 
-    /// Records one compute pass and submits it.
-    pub fn run_pass(&self, label: &'static str, record: impl FnOnce(&mut wgpu::ComputePass<'_>)) -> Result<()> {
-        self.run(label, |encoder| record(&mut begin_pass(encoder, label))).map(drop)
+    /// Submits steps.
+    pub fn submit(&self, label: &'static str, steps: &[Step]) -> Result<()> {
+        self.run(label, |encoder| encode(encoder, label, steps)).map(drop)
+    }
+
+    /// Where launchers put their steps to have them submitted at once.
+    pub fn submitting(&self) -> impl FnMut(&'static str, Vec<Step>) -> Result<()> {
+        |label, steps| self.submit(label, &steps)
     }
 
     /// Reads `len` values back: waits for what was submitted before.
@@ -230,11 +250,22 @@ impl Gpu {
         })?;
         let copied =
             self.run("download", |encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, staging.size()))?;
+        self.read(&staging, copied, len)
+    }
+
+    /// Reads the first `len` values of a buffer that can be mapped, once a submission is through.
+    pub fn read<T: Pod>(
+        &self,
+        staging: &wgpu::Buffer,
+        submission: wgpu::SubmissionIndex,
+        len: usize,
+    ) -> Result<Vec<T>> {
+        let bytes = (len * size_of::<T>()) as u64;
         let (sender, receiver) = mpsc::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
             let _ = sender.send(mapped);
         });
-        self.wait(copied)?;
+        self.wait(submission)?;
         let unmapped = |message: String| Error::Validation { label: "download".into(), message };
         // Where several threads wait, any of them may be the one that runs this callback, a little later than we ask.
         match receiver.recv() {
@@ -246,6 +277,8 @@ impl Gpu {
         // A mapping is aligned for any plain type in practice, but nothing promises it: copy bytes.
         let mut values = vec![T::zeroed(); len];
         bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
+        drop(view);
+        staging.unmap();
         Ok(values)
     }
 
@@ -277,8 +310,27 @@ impl Gpu {
 const STORAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-fn begin_pass<'a>(encoder: &'a mut wgpu::CommandEncoder, label: &'static str) -> wgpu::ComputePass<'a> {
-    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None })
+/// Takes steps, and a label for them: [`Gpu::submitting`], or a list that is played again and again.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(&'static str, Vec<Step>) -> Result<()>;
+
+/// Records steps as one pass.
+fn encode(encoder: &mut wgpu::CommandEncoder, label: &'static str, steps: &[Step]) {
+    let descriptor = wgpu::ComputePassDescriptor { label: Some(label), timestamp_writes: None };
+    let mut pass = encoder.begin_compute_pass(&descriptor);
+    steps.iter().for_each(|step| step.encode(&mut pass));
+}
+
+/// Rows with zeros behind each, to whole vec4s.
+pub(crate) fn padded(rows: &[f32], dim: usize) -> Cow<'_, [f32]> {
+    let stride = stride_of(dim);
+    if stride == dim {
+        return Cow::Borrowed(rows);
+    }
+    let mut padded = vec![0.0; rows.len() / dim * stride];
+    for (to, from) in padded.chunks_exact_mut(stride).zip(rows.chunks_exact(dim)) {
+        to[..dim].copy_from_slice(from);
+    }
+    padded.into()
 }
 
 /// A grid of at least `workgroups` in two dimensions, because one holds 65,535 at most; kernels skip what is over.

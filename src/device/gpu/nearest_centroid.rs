@@ -1,6 +1,6 @@
 //! Launches `shaders/nearest_centroid.wgsl`: the nearest centroid of each row.
 
-use super::kernel::{NEAREST_CENTROID_IP, NEAREST_CENTROID_L2, Pipelines, wgsl_struct};
+use super::kernel::{NEAREST_CENTROID_IP, NEAREST_CENTROID_L2, Pipelines, Step, wgsl_struct};
 use super::{Gpu, grid};
 use crate::device::buffer::{Assignment, CentroidTable, Matrix};
 use crate::error::Result;
@@ -25,10 +25,10 @@ impl NearestCentroid {
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["assign", "measure"]).map(Self))
     }
 
-    /// Records both passes: labels, then exact distances.
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, rows: usize) {
-        self.0.dispatch(pass, 0, bindings, [rows.div_ceil(TILE) as u32, 1, 1]);
-        self.0.dispatch(pass, 1, bindings, grid(rows.div_ceil(MEASURED)));
+    /// Labels, then exact distances.
+    fn steps(&self, bindings: &wgpu::BindGroup, rows: usize) -> [Step; 2] {
+        let tiles = [rows.div_ceil(TILE) as u32, 1, 1];
+        [self.0.step(0, bindings, tiles), self.0.step(1, bindings, grid(rows.div_ceil(MEASURED)))]
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn nearest_centroid(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) 
     ];
     if rows.rows > 0 {
         let bindings = stage.0.bind(gpu, &buffers)?;
-        gpu.run_pass(name, |pass| stage.encode(pass, &bindings, rows.rows))?;
+        gpu.submit(name, &stage.steps(&bindings, rows.rows))?;
     }
     Ok(Assignment { labels, distances, nlist: table.nlist() })
 }

@@ -1,9 +1,9 @@
 //! Launches `shaders/nearest_probes.wgsl`: the nprobe nearest centroids of each row.
 
 use super::Gpu;
-use super::kernel::{NEAREST_PROBES, Pipelines};
+use super::kernel::{NEAREST_PROBES, Pipelines, Step};
 use super::nearest_centroid::{Params, TILE};
-use super::select_topk::SelectTopk;
+use super::select_topk::{Nearest, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
 use crate::error::Result;
@@ -17,8 +17,8 @@ impl NearestProbes {
         stage.get_or_make(|| Pipelines::new(gpu, &NEAREST_PROBES, ["score"]).map(Self))
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, rows: usize, nlist: usize) {
-        self.0.dispatch(pass, 0, bindings, [nlist.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1]);
+    fn step(&self, bindings: &wgpu::BindGroup, rows: usize, nlist: usize) -> Step {
+        self.0.step(0, bindings, [nlist.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1])
     }
 }
 
@@ -43,17 +43,15 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
     let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
     if nprobe > MAX_K {
         // More than a workgroup can sort: rare enough for the host.
-        gpu.run_pass(name, |pass| stage.encode(pass, &bindings, rows.rows, nlist))?;
+        gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist)])?;
         let keys = gpu.download(keys.gpu(gpu, name)?, keys.len())?;
         let candidates = gpu.download(candidates.gpu(gpu, name)?, candidates.len())?;
         return gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1);
     }
-    let picked = select.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, &segments, nprobe)?;
+    let picked = Nearest::new(gpu, rows.rows, nprobe)?;
     if rows.rows > 0 {
-        gpu.run_pass(name, |pass| {
-            stage.encode(pass, &bindings, rows.rows, nlist);
-            select.encode(pass, &picked);
-        })?;
+        let select = select.step(gpu, &keys, &candidates, &segments, nprobe, &picked, 0)?;
+        gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist), select])?;
     }
     Ok(picked.candidates)
 }

@@ -1,6 +1,6 @@
 //! Launches `shaders/pq_encode.wgsl`: the 4-bit code of each row.
 
-use super::kernel::{PQ_ENCODE, PQ_ENCODE_RESIDUAL, Pipelines, wgsl_struct};
+use super::kernel::{PQ_ENCODE, PQ_ENCODE_RESIDUAL, Pipelines, Step, wgsl_struct};
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::pq::{Codebooks, ResidualsOf};
@@ -23,10 +23,10 @@ impl PqEncode {
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["encode"]).map(Self))
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, params: &Params) {
+    fn step(&self, bindings: &wgpu::BindGroup, params: &Params) -> Step {
         let mut tiles = grid((params.rows as usize).div_ceil(TILE));
         tiles[2] = params.subs.div_ceil(TILE as u32);
-        self.0.dispatch(pass, 0, bindings, tiles);
+        self.0.step(0, bindings, tiles)
     }
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn pq_encode(
     }
     if rows.rows > 0 {
         let bindings = stage.0.bind(gpu, &buffers)?;
-        gpu.run_pass(name, |pass| stage.encode(pass, &bindings, &params))?;
+        gpu.submit(name, &[stage.step(&bindings, &params)])?;
     }
     Ok(codes)
 }

@@ -1,7 +1,7 @@
 //! Launches `shaders/pq_update.wgsl`: sub-vectors, squared errors and counts added to the sums of their codes.
 
 use super::Gpu;
-use super::kernel::{PQ_UPDATE, Pipelines, wgsl_struct};
+use super::kernel::{PQ_UPDATE, Pipelines, Step, wgsl_struct};
 use crate::device::buffer::{Buffer, ClusterSums, Matrix};
 use crate::device::pq::{CENTROIDS, Codebooks};
 use crate::error::Result;
@@ -22,10 +22,10 @@ impl PqUpdate {
         gpu.stages.pq_update.get_or_make(|| Pipelines::new(gpu, &PQ_UPDATE, ["sum_blocks", "add_blocks"]).map(Self))
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass<'_>, bindings: &wgpu::BindGroup, params: &Params) {
+    fn steps(&self, bindings: &wgpu::BindGroup, params: &Params) -> [Step; 2] {
         let columns = (params.subs * params.dsub).div_ceil(COLUMNS as u32);
-        self.0.dispatch(pass, 0, bindings, [params.blocks, columns, 1]);
-        self.0.dispatch(pass, 1, bindings, [columns, CENTROIDS as u32, 1]);
+        let grids = [[params.blocks, columns, 1], [columns, CENTROIDS as u32, 1]];
+        std::array::from_fn(|entry| self.0.step(entry, bindings, grids[entry]))
     }
 }
 
@@ -61,5 +61,5 @@ pub(crate) fn pq_update(
         sums.costs.gpu(gpu, name)?,
     ];
     let bindings = stage.0.bind(gpu, &buffers)?;
-    gpu.run_pass(name, |pass| stage.encode(pass, &bindings, &params))
+    gpu.submit(name, &stage.steps(&bindings, &params))
 }

@@ -1,21 +1,33 @@
 //! Launches `shaders/select_topk.wgsl`: the k smallest keys of each segment.
 
-use super::kernel::{Pipelines, SELECT_TOPK, wgsl_struct};
+use super::kernel::{Pipelines, SELECT_TOPK, Step, wgsl_struct};
 use super::{Gpu, grid};
 use crate::device::buffer::Buffer;
 use crate::error::Result;
 
-wgsl_struct!(Params { k, width, segments, unused });
+wgsl_struct!(Params { k, width, segments, first });
 
 #[derive(Debug)]
 pub(crate) struct SelectTopk(Pipelines<1>);
 
-/// A selection ready to be recorded, and where its result will be: segments × k.
-pub(crate) struct Selection {
-    bindings: wgpu::BindGroup,
-    segments: usize,
+/// The k smallest keys of each segment and their candidates: segments × k.
+#[derive(Clone, Debug)]
+pub(crate) struct Nearest {
     pub keys: Buffer<f32>,
     pub candidates: Buffer<u32>,
+}
+
+impl Nearest {
+    pub fn new(gpu: &Gpu, segments: usize, k: usize) -> Result<Self> {
+        Ok(Self { keys: gpu.zeros(segments * k)?, candidates: gpu.zeros(segments * k)? })
+    }
+
+    /// Keys and candidates, read back.
+    pub fn download(&self, gpu: &Gpu) -> Result<(Vec<f32>, Vec<u32>)> {
+        let name = "select_topk";
+        let keys = gpu.download(self.keys.gpu(gpu, name)?, self.keys.len())?;
+        Ok((keys, gpu.download(self.candidates.gpu(gpu, name)?, self.candidates.len())?))
+    }
 }
 
 impl SelectTopk {
@@ -23,36 +35,38 @@ impl SelectTopk {
         gpu.stages.select_topk.get_or_make(|| Pipelines::new(gpu, &SELECT_TOPK, ["pick"]).map(Self))
     }
 
-    /// Makes the buffers of a selection from `keys` and `candidates`; segments are (start, length).
-    pub fn prepare(
+    /// Selects from `keys` and `candidates`; segments are (start, length), and what they give is written to `into` from
+    /// segment number `first` on.
+    #[allow(clippy::too_many_arguments)]
+    pub fn step(
         &self,
         gpu: &Gpu,
-        keys: &wgpu::Buffer,
-        candidates: &wgpu::Buffer,
+        keys: &Buffer<f32>,
+        candidates: &Buffer<u32>,
         segments: &[(u32, u32)],
         k: usize,
-    ) -> Result<Selection> {
-        let params =
-            Params { k: k as u32, width: k.next_power_of_two() as u32, segments: segments.len() as u32, unused: 0 };
+        into: &Nearest,
+        first: usize,
+    ) -> Result<Step> {
+        let params = Params {
+            k: k as u32,
+            width: k.next_power_of_two() as u32,
+            segments: segments.len() as u32,
+            first: first as u32,
+        };
         let flat: Vec<[u32; 2]> = segments.iter().map(|&(start, length)| [start, length]).collect();
         let flat = gpu.upload(&flat)?;
-        let top_keys = gpu.zeros(segments.len() * k)?;
-        let top_candidates = gpu.zeros(segments.len() * k)?;
         let name = "select_topk";
         let buffers = [
             &gpu.params(&params),
             flat.gpu(gpu, name)?,
-            keys,
-            candidates,
-            top_keys.gpu(gpu, name)?,
-            top_candidates.gpu(gpu, name)?,
+            keys.gpu(gpu, name)?,
+            candidates.gpu(gpu, name)?,
+            into.keys.gpu(gpu, name)?,
+            into.candidates.gpu(gpu, name)?,
         ];
         let bindings = self.0.bind(gpu, &buffers)?;
-        Ok(Selection { bindings, segments: segments.len(), keys: top_keys, candidates: top_candidates })
-    }
-
-    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>, selection: &Selection) {
-        self.0.dispatch(pass, 0, &selection.bindings, grid(selection.segments));
+        Ok(self.0.step(0, &bindings, grid(segments.len())))
     }
 }
 
@@ -64,14 +78,10 @@ pub(crate) fn select_topk(
     k: usize,
 ) -> Result<(Vec<f32>, Vec<u32>)> {
     let stage = SelectTopk::get(gpu)?;
-    let name = "select_topk";
     let (keys, candidates) = (gpu.upload(keys)?, gpu.upload(candidates)?);
-    let picked = stage.prepare(gpu, keys.gpu(gpu, name)?, candidates.gpu(gpu, name)?, segments, k)?;
+    let nearest = Nearest::new(gpu, segments.len(), k)?;
     if !segments.is_empty() {
-        gpu.run_pass(name, |pass| stage.encode(pass, &picked))?;
+        gpu.submit("select_topk", &[stage.step(gpu, &keys, &candidates, segments, k, &nearest, 0)?])?;
     }
-    Ok((
-        gpu.download(picked.keys.gpu(gpu, name)?, picked.keys.len())?,
-        gpu.download(picked.candidates.gpu(gpu, name)?, picked.candidates.len())?,
-    ))
+    nearest.download(gpu)
 }

@@ -4,7 +4,7 @@ use pulp::NullaryFnOnce;
 
 /// `out` = `own` · `out` + Σ `weights[i]` · row i; the row of a weight of 0 is not looked at. Run it under
 /// [`pulp::Arch::dispatch`]: a type, because a closure is not sure to be inlined into the code that has SIMD.
-pub(super) struct WeightedSum<'a> {
+pub(crate) struct WeightedSum<'a> {
     pub own: f32,
     pub out: &'a mut [f32],
     pub weights: &'a [f32],

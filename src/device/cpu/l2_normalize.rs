@@ -1,0 +1,11 @@
+//! Rows scaled to unit length.
+
+use crate::device::buffer::{Buffer, Matrix};
+use crate::error::Result;
+use crate::features;
+
+pub(crate) fn l2_normalize(rows: &Matrix) -> Result<Matrix> {
+    let mut unit = rows.data.host("l2_normalize")?.to_vec();
+    features::l2_normalize(&mut unit, rows.dim);
+    Ok(Matrix { data: Buffer::on_host(unit), ..*rows })
+}

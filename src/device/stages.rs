@@ -1,0 +1,282 @@
+//! The stages that every device offers: shapes are checked here, once for all devices.
+
+use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK};
+use super::codes::{CodeSet, ScanRequest, ScanTopK};
+use super::lookup_tables::LookupTables;
+use super::ranges::RowRanges;
+use super::rows::RowSet;
+use super::{Device, Engine, MAX_K, cpu, gpu};
+use crate::error::{Error, Result};
+use crate::factory::Metric;
+
+/// What became of a frame in a blend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlendOutcome {
+    /// It was blended with its neighbours.
+    Blended,
+    /// It has NaN or infinity in it, and is as it was.
+    PassedThrough,
+    /// It has no neighbour that counts, and is as it was.
+    WithoutNeighbors,
+}
+
+impl BlendOutcome {
+    /// As the shader numbers them.
+    pub(crate) fn from_word(word: u32) -> Self {
+        match word {
+            0 => Self::Blended,
+            1 => Self::PassedThrough,
+            _ => Self::WithoutNeighbors,
+        }
+    }
+}
+
+/// Blended frames, and what became of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlendedRows {
+    /// Row-major.
+    pub rows: Vec<f32>,
+    /// One a frame.
+    pub outcomes: Vec<BlendOutcome>,
+}
+
+impl Device {
+    /// The nearest centroid of each row.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ or there are no centroids.
+    pub fn nearest_centroid(&self, rows: &Matrix, table: &CentroidTable) -> Result<Assignment> {
+        check_table(rows, table)?;
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table),
+        }
+    }
+
+    /// The `nprobe` nearest centroids of each row, nearest first: rows × nprobe, with [`TopK::NONE`] for a row of NaN.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
+    pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+        check_table(rows, table)?;
+        if nprobe == 0 || nprobe > table.nlist() {
+            return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist())));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe),
+            Engine::Gpu(gpu) => gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe),
+        }
+    }
+
+    /// Adds each row, its distance and a count of one to its centroid's sums. In one order on one device: the same
+    /// input gives the same sums, bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ.
+    pub fn centroid_update(&self, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
+        if nearest.nlist != sums.sums.rows {
+            let found = format!("{} sums for labels of {} centroids", sums.sums.rows, nearest.nlist);
+            return Err(Error::parameter("sums", found, "make as many sums as there are centroids"));
+        }
+        if rows.dim != sums.sums.dim || rows.rows != nearest.labels.len() || rows.rows != nearest.distances.len() {
+            let found = format!("{} × {} with {} labels", rows.rows, rows.dim, nearest.labels.len());
+            return Err(Error::parameter("rows", found, "pass the rows that the labels were found for"));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::centroid_update::centroid_update(rows, nearest, sums),
+            Engine::Gpu(gpu) => gpu::centroid_update::centroid_update(gpu, rows, nearest, sums),
+        }
+    }
+
+    /// The k nearest rows of each query among its ranges, nearest first, of equally near ones the lowest row first.
+    /// Distances are exact: direct sums over d.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ, a range leaves the rows, or k is not 1 to [`MAX_K`].
+    pub fn exact_topk(
+        &self,
+        queries: &Matrix,
+        rows: &RowSet,
+        ranges: &RowRanges,
+        metric: Metric,
+        k: usize,
+    ) -> Result<TopK> {
+        check_k(k)?;
+        if queries.dim != rows.dim {
+            let found = format!("{} floats wide", queries.dim);
+            return Err(Error::parameter("queries", found, format!("the rows have {}", rows.dim)));
+        }
+        if ranges.queries() != queries.rows || ranges.end() as usize > rows.rows {
+            let found = format!("{} queries up to row {}", ranges.queries(), ranges.end());
+            return Err(Error::parameter("ranges", found, format!("{} and {} are there", queries.rows, rows.rows)));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k),
+            Engine::Gpu(gpu) => gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k),
+        }
+    }
+
+    /// The k best rows of each query by the sums of its u8 tables over their codes: smallest sum first for L2, largest
+    /// first for inner product, of equal sums the lowest slot first. Sums are whole numbers in 32 bits, the same on
+    /// every device, and never wrap.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the request is for other codes, or k is not 1 to [`MAX_K`].
+    pub fn fast_scan(
+        &self,
+        codes: &CodeSet,
+        tables: &LookupTables,
+        request: &ScanRequest,
+        metric: Metric,
+        k: usize,
+    ) -> Result<ScanTopK> {
+        check_k(k)?;
+        if tables.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
+            let found = format!("{} pairs up to slot {}", tables.pairs, request.ranges.end());
+            return Err(Error::parameter("request", found, format!("{} and {} are there", codes.pairs, codes.slots)));
+        }
+        let queries = request.ranges.queries();
+        if queries != tables.queries || (queries > 0 && request.lists_a_query != tables.lists) {
+            let found = format!("{queries} queries × {} lists", request.lists_a_query);
+            let remedy = format!("there are tables for {} × {}", tables.queries, tables.lists);
+            return Err(Error::parameter("request", found, remedy));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k),
+            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k),
+        }
+    }
+
+    /// Distances of each query to rows of its own choice: `candidates` are row numbers, as many for each query, and what
+    /// comes back is one distance for each, ±`f32::MAX` for [`TopK::NONE`]. faiss's `compute_distance_subset`.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where widths differ, the candidates are not as many for each query, or name no row.
+    pub fn distance_subset(
+        &self,
+        queries: &Matrix,
+        rows: &RowSet,
+        candidates: &[u32],
+        metric: Metric,
+    ) -> Result<Vec<f32>> {
+        check_neighbors("queries", queries, rows, candidates)?;
+        match &self.engine {
+            Engine::Cpu => cpu::distance_subset::distance_subset(queries, rows, candidates, metric),
+            Engine::Gpu(gpu) => gpu::distance_subset::distance_subset(gpu, queries, rows, candidates, metric),
+        }
+    }
+
+    /// RVC's blend: each frame x becomes index_rate · Σ w·r + (1 − index_rate) · x over its neighbours r, as many row
+    /// numbers for each frame, with weights w of (1 / score)^power that sum to 1. Scores are squared distances.
+    ///
+    /// A neighbour of score 0 or less takes all the weight, several share it; [`TopK::NONE`] and an infinite score count
+    /// for nothing. A frame without a neighbour that counts, and one of NaN or infinity, stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ, a neighbour names no row, index_rate is not 0 to 1, or power is not above
+    /// 0 and finite.
+    pub fn blend(
+        &self,
+        frames: &Matrix,
+        rows: &RowSet,
+        neighbors: &[u32],
+        scores: &[f32],
+        index_rate: f32,
+        power: f32,
+    ) -> Result<BlendedRows> {
+        check_neighbors("frames", frames, rows, neighbors)?;
+        check_blend(index_rate, power)?;
+        if scores.len() != neighbors.len() {
+            let found = format!("{} for {} neighbours", scores.len(), neighbors.len());
+            return Err(Error::parameter("scores", found, "pass one for each"));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::blend::blend(frames, rows, neighbors, scores, (index_rate, power)),
+            Engine::Gpu(gpu) => gpu::blend::blend(gpu, frames, rows, neighbors, scores, (index_rate, power)),
+        }
+    }
+
+    /// Rows scaled to unit length; zero rows stay zero.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn l2_normalize(&self, rows: &Matrix) -> Result<Matrix> {
+        match &self.engine {
+            Engine::Cpu => cpu::l2_normalize::l2_normalize(rows),
+            Engine::Gpu(gpu) => gpu::l2_normalize::l2_normalize(gpu, rows, &mut gpu.submitting()),
+        }
+    }
+
+    /// The k smallest keys of each segment of `keys`, smallest first, of equal keys the lower candidate first. A
+    /// segment is a (start, length); `candidates` numbers the keys. Segments × k each of keys and candidates; places
+    /// past a short segment hold `f32::MAX` and [`TopK::NONE`].
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where a segment leaves the keys, or k is not 1 to [`MAX_K`].
+    pub fn select_topk(
+        &self,
+        keys: &[f32],
+        candidates: &[u32],
+        segments: &[(u32, u32)],
+        k: usize,
+    ) -> Result<(Vec<f32>, Vec<u32>)> {
+        check_k(k)?;
+        let end = segments.iter().map(|s| u64::from(s.0) + u64::from(s.1)).max().unwrap_or(0);
+        if end > keys.len().min(candidates.len()) as u64 {
+            return Err(Error::parameter(
+                "segments",
+                format!("end at {end}"),
+                format!("{} keys are there", keys.len()),
+            ));
+        }
+        match &self.engine {
+            Engine::Cpu => Ok(cpu::select_topk::select_topk(keys, candidates, segments, k)),
+            Engine::Gpu(gpu) => gpu::select_topk::select_topk(gpu, keys, candidates, segments, k),
+        }
+    }
+}
+
+fn check_table(rows: &Matrix, table: &CentroidTable) -> Result<()> {
+    if rows.dim != table.centroids.dim {
+        let found = format!("{} floats wide", rows.dim);
+        return Err(Error::parameter("rows", found, format!("the centroids have {}", table.centroids.dim)));
+    }
+    if table.nlist() == 0 {
+        return Err(Error::parameter("nlist", 0, "train at least one centroid"));
+    }
+    Ok(())
+}
+
+fn check_k(k: usize) -> Result<()> {
+    if k == 0 || k > MAX_K {
+        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
+    }
+    Ok(())
+}
+
+/// Checks that row numbers are as many for each query or frame, and name rows.
+fn check_neighbors(name: &'static str, queries: &Matrix, rows: &RowSet, neighbors: &[u32]) -> Result<()> {
+    if queries.dim != rows.dim {
+        let found = format!("{} floats wide", queries.dim);
+        return Err(Error::parameter(name, found, format!("the rows have {}", rows.dim)));
+    }
+    if neighbors.len().checked_rem(queries.rows).unwrap_or(neighbors.len()) != 0 {
+        let found = format!("{} for {} {name}", neighbors.len(), queries.rows);
+        return Err(Error::parameter("candidates", found, "pass as many for each"));
+    }
+    match neighbors.iter().find(|&&row| row != TopK::NONE && row as usize >= rows.rows) {
+        Some(row) => Err(Error::parameter("candidates", row, format!("there are {} rows", rows.rows))),
+        None => Ok(()),
+    }
+}
+
+/// Checks what frames are blended with.
+pub(crate) fn check_blend(index_rate: f32, power: f32) -> Result<()> {
+    if !(0.0..=1.0).contains(&index_rate) {
+        return Err(Error::parameter("index_rate", index_rate, "choose 0 to 1"));
+    }
+    if !(power > 0.0 && power.is_finite()) {
+        return Err(Error::parameter("power", power, "choose a number above 0; RVC has 2"));
+    }
+    Ok(())
+}

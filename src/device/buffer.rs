@@ -34,6 +34,12 @@ impl GpuId {
     }
 }
 
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Self { storage: Storage::Host(Arc::default()), len: 0 }
+    }
+}
+
 impl<T: Pod> Buffer<T> {
     pub(crate) fn on_host(values: impl Into<Arc<Vec<T>>>) -> Self {
         let values = values.into();
@@ -42,6 +48,19 @@ impl<T: Pod> Buffer<T> {
 
     pub(crate) fn on_gpu(buffer: wgpu::Buffer, owner: GpuId, len: usize) -> Self {
         Self { storage: Storage::Gpu { buffer, owner }, len }
+    }
+
+    /// Makes this an array of `len` values on the host, in the memory it has there where nobody else holds it.
+    pub(crate) fn renew(&mut self, len: usize, value: T) -> &mut Vec<T> {
+        self.len = len;
+        if !matches!(&self.storage, Storage::Host(values) if Arc::strong_count(values) == 1) {
+            self.storage = Storage::Host(Arc::default());
+        }
+        let Storage::Host(values) = &mut self.storage else { unreachable!("it was made so") };
+        let values = Arc::make_mut(values);
+        values.clear();
+        values.resize(len, value);
+        values
     }
 
     /// Number of values.
@@ -79,7 +98,7 @@ impl<T: Pod> Buffer<T> {
 
 /// A matrix of `rows` × `dim` floats on one device. Each row takes `stride` floats there: GPUs read four at a time,
 /// so theirs is `dim` rounded up to 4, with zeros behind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Matrix {
     pub(crate) data: Buffer<f32>,
     pub(crate) rows: usize,
@@ -157,7 +176,7 @@ pub struct HostSums {
 }
 
 /// Candidates in the order of their distance, k a query; places that found none hold [`TopK::NONE`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopK {
     /// Row number of each candidate, queries × k.
     pub rows: Vec<u32>,

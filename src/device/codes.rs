@@ -36,7 +36,7 @@ impl CodeSet {
 
 /// The lists of a [`CodeSet`] that each of a batch of queries visits: as many for every query as its look-up tables are
 /// made for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ScanRequest {
     pub(crate) ranges: RowRanges,
     /// For each range, in their order, the number of its list among those of all queries.
@@ -49,6 +49,13 @@ impl ScanRequest {
     /// An empty request of queries that visit `lists` lists each.
     pub fn new(lists: usize) -> Self {
         Self { ranges: RowRanges::default(), lists: Vec::new(), lists_a_query: lists }
+    }
+
+    /// Makes this an empty request of queries that visit `lists` lists each, in the memory it has.
+    pub(crate) fn renew(&mut self, lists: usize) {
+        self.ranges.clear();
+        self.lists.clear();
+        self.lists_a_query = lists;
     }
 
     /// Adds the next query: the slots of each list's rows, which start at a block. Lists without rows are passed over.
@@ -72,7 +79,7 @@ impl ScanRequest {
 }
 
 /// The best rows of each query by the sums of their tables, k a query.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScanTopK {
     /// Slot of each row, queries × k; [`TopK::NONE`](super::TopK::NONE) where there is none.
     pub slots: Vec<u32>,

@@ -84,7 +84,23 @@ impl Shape {
     }
 }
 
+impl Default for LookupTables {
+    fn default() -> Self {
+        let (biases, scales) = (Buffer::default(), Buffer::default());
+        let entries = Entries::Bytes(Buffer::default());
+        Self { entries, biases, scales, queries: 0, lists: 0, tables: 0, pairs: 0 }
+    }
+}
+
 impl LookupTables {
+    /// Makes these tables of a shape on the host; what they hold is still to be written.
+    pub(crate) fn renew(&mut self, queries: usize, shape: Shape, pairs: usize) {
+        (self.queries, self.lists, self.tables, self.pairs) = (queries, shape.lists, shape.tables, pairs);
+        if let Entries::Words(_) = self.entries {
+            self.entries = Entries::Bytes(Buffer::default());
+        }
+    }
+
     /// Number of queries.
     pub fn queries(&self) -> usize {
         self.queries
@@ -126,6 +142,20 @@ impl Device {
         metric: Metric,
         probes: Option<&Probes<'_>>,
     ) -> Result<LookupTables> {
+        let mut made = LookupTables::default();
+        self.lookup_tables_into(queries, codebooks, metric, probes, &mut made)?;
+        Ok(made)
+    }
+
+    /// The same into tables that are there, whose memory is used again.
+    pub(crate) fn lookup_tables_into(
+        &self,
+        queries: &Matrix,
+        codebooks: &Codebooks,
+        metric: Metric,
+        probes: Option<&Probes<'_>>,
+        made: &mut LookupTables,
+    ) -> Result<()> {
         if queries.dim != codebooks.dim() {
             let found = format!("{} floats wide", queries.dim);
             return Err(Error::parameter("queries", found, format!("the codebooks have {}", codebooks.dim())));
@@ -139,11 +169,13 @@ impl Device {
         }
         let shape = Shape::new(queries, metric, probes);
         match &self.engine {
-            Engine::Cpu => cpu::lookup_tables::lookup_tables(queries, codebooks, probes, shape),
+            Engine::Cpu => cpu::lookup_tables::lookup_tables(queries, codebooks, probes, shape, made)?,
             Engine::Gpu(gpu) => {
-                gpu::lookup_tables::lookup_tables(gpu, queries, codebooks, probes, shape, &mut gpu.submitting())
+                let sink = &mut gpu.submitting();
+                *made = gpu::lookup_tables::lookup_tables(gpu, queries, codebooks, probes, shape, sink)?;
             }
         }
+        Ok(())
     }
 
     /// Tables that were made elsewhere: `entries` are tables × M × 16 for one table a query or one a list, `biases`

@@ -16,6 +16,7 @@ mod ranges;
 mod rows;
 mod stages;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -144,6 +145,17 @@ impl Device {
         }
     }
 
+    /// The same into a matrix that is there, whose memory is used again on the CPU engine.
+    pub(crate) fn upload_into(&self, rows: &[f32], dim: usize, matrix: &mut Matrix) -> Result<()> {
+        if !self.is_cpu() {
+            *matrix = self.upload(rows, dim)?;
+            return Ok(());
+        }
+        (matrix.rows, matrix.dim, matrix.stride) = (checked_rows(rows.len(), dim)?, dim, dim);
+        matrix.data.renew(rows.len(), 0.0).copy_from_slice(rows);
+        Ok(())
+    }
+
     /// Makes 4-bit codes of `m` sub-quantizers resident for [`Device::fast_scan`]. `blocks` are faiss's blocks of 32 rows,
     /// 32 · ceil(m / 2) bytes each. The CPU engine shares the vector, a GPU gets a copy.
     ///
@@ -172,6 +184,14 @@ impl Device {
         match &self.engine {
             Engine::Cpu => Ok(buffer.host("download")?.to_vec()),
             Engine::Gpu(gpu) => gpu.download(buffer.gpu(gpu, "download")?, buffer.len()),
+        }
+    }
+
+    /// The values of an array: those on the host as they are, those of a GPU read back.
+    pub(crate) fn view<'a, T: Pod>(&self, buffer: &'a Buffer<T>) -> Result<Cow<'a, [T]>> {
+        match &self.engine {
+            Engine::Cpu => buffer.host("view").map(Cow::Borrowed),
+            Engine::Gpu(_) => self.download(buffer).map(Cow::Owned),
         }
     }
 

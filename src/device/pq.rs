@@ -1,5 +1,7 @@
 //! Product quantizers on a device: codebooks, codes, and the stages that make and train them.
 
+use std::sync::Arc;
+
 use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix};
 use super::{Device, Engine, cpu, gpu};
 use crate::error::{Error, Result};
@@ -19,6 +21,8 @@ pub struct Codebooks {
     /// As faiss has them on the CPU, \[M\]\[16\]\[dsub\]; \[dsub\]\[4\]\[M\]\[4\] on a GPU, where neighbouring
     /// invocations have neighbouring sub-vectors.
     pub(crate) data: Buffer<f32>,
+    /// \[M\]\[dsub\]\[16\] on the CPU engine, where a SIMD lane is a centroid; empty on a GPU.
+    pub(crate) columns: Arc<Vec<[f32; CENTROIDS]>>,
     pub(crate) m: usize,
     pub(crate) dsub: usize,
 }
@@ -64,11 +68,11 @@ impl Device {
             let found = format!("{m} with {} floats of centroids", centroids.len());
             return Err(Error::parameter("M", found, "pass 16 centroids for each of at least one sub-quantizer"));
         }
-        let data = match &self.engine {
-            Engine::Cpu => Buffer::on_host(centroids.to_vec()),
-            Engine::Gpu(gpu) => gpu.upload(&transposed(centroids, m, dsub))?,
+        let (data, columns) = match &self.engine {
+            Engine::Cpu => (Buffer::on_host(centroids.to_vec()), cpu::lookup_tables::columns(centroids, dsub)),
+            Engine::Gpu(gpu) => (gpu.upload(&transposed(centroids, m, dsub))?, Vec::new()),
         };
-        Ok(Codebooks { data, m, dsub })
+        Ok(Codebooks { data, columns: Arc::new(columns), m, dsub })
     }
 
     /// The code of each row: of every sub-vector the nearest of its 16 centroids, of equally near ones the lowest.

@@ -11,19 +11,26 @@ pub struct RowRanges {
 }
 
 /// One row range and the queries that are compared with it.
-pub(crate) struct Group {
+pub(crate) struct Group<'a> {
     pub rows: Range<u32>,
-    pub visits: Vec<GroupVisit>,
+    pub visits: &'a [GroupVisit],
 }
 
 /// A query of a group.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupVisit {
+    rows: (u32, u32),
     pub query: u32,
     /// Where the range's first row stands among all candidates of the query.
     pub place: u32,
     /// Number of the range among the ranges of all queries.
     pub number: usize,
+}
+
+/// Visits in the order of the rows as groups.
+pub(crate) fn groups(visits: &[GroupVisit]) -> impl Iterator<Item = Group<'_>> {
+    let group = |visits: &'_ [GroupVisit]| -> Range<u32> { visits[0].rows.0..visits[0].rows.1 };
+    visits.chunk_by(|a, b| a.rows == b.rows).map(move |visits| Group { rows: group(visits), visits })
 }
 
 impl RowRanges {
@@ -34,6 +41,12 @@ impl RowRanges {
             all.push(std::iter::once(0..rows));
         }
         all
+    }
+
+    /// Makes this ranges of no queries, in the memory it has.
+    pub(crate) fn clear(&mut self) {
+        self.ranges.clear();
+        self.ends.clear();
     }
 
     /// Adds the next query's ranges; they must not overlap, or a row is found twice.
@@ -66,21 +79,16 @@ impl RowRanges {
         self.ranges.iter().map(|range| range.end).max().unwrap_or(0)
     }
 
-    /// The ranges of some queries, each with the queries that share it, in the order of the rows.
-    pub(crate) fn groups(&self, queries: Range<usize>) -> Vec<Group> {
-        let mut visits = Vec::new();
+    /// Puts what some queries visit into `visits`, in the order of the rows and then of the queries: see [`groups`].
+    pub(crate) fn visits(&self, queries: Range<usize>, visits: &mut Vec<GroupVisit>) {
+        visits.clear();
         for query in queries {
             let mut place = 0;
             for (range, number) in self.of(query).iter().zip(self.start_of(query)..) {
-                visits.push((range, GroupVisit { query: query as u32, place, number }));
+                visits.push(GroupVisit { rows: (range.start, range.end), query: query as u32, place, number });
                 place += range.end - range.start;
             }
         }
-        // Stable: within a group the queries stay in order.
-        visits.sort_by_key(|(range, _)| (range.start, range.end));
-        visits
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(|run| Group { rows: run[0].0.clone(), visits: run.iter().map(|&(_, visit)| visit).collect() })
-            .collect()
+        visits.sort_unstable_by_key(|visit| (visit.rows, visit.number));
     }
 }

@@ -58,14 +58,28 @@ impl Device {
     /// # Errors
     /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
     pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+        let mut probes = Buffer::default();
+        self.nearest_probes_into(rows, table, nprobe, &mut probes)?;
+        Ok(probes)
+    }
+
+    /// The same into a buffer that is there, whose memory is used again.
+    pub(crate) fn nearest_probes_into(
+        &self,
+        rows: &Matrix,
+        table: &CentroidTable,
+        nprobe: usize,
+        probes: &mut Buffer<u32>,
+    ) -> Result<()> {
         check_table(rows, table)?;
         if nprobe == 0 || nprobe > table.nlist() {
             return Err(Error::parameter("nprobe", nprobe, format!("choose 1 to {}", table.nlist())));
         }
         match &self.engine {
-            Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe),
-            Engine::Gpu(gpu) => gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe),
+            Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe, probes)?,
+            Engine::Gpu(gpu) => *probes = gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe)?,
         }
+        Ok(())
     }
 
     /// Adds each row, its distance and a count of one to its centroid's sums. In one order on one device: the same
@@ -101,6 +115,21 @@ impl Device {
         metric: Metric,
         k: usize,
     ) -> Result<TopK> {
+        let mut top = TopK::default();
+        self.exact_topk_into(queries, rows, ranges, metric, k, &mut top)?;
+        Ok(top)
+    }
+
+    /// The same into what is there, whose memory is used again.
+    pub(crate) fn exact_topk_into(
+        &self,
+        queries: &Matrix,
+        rows: &RowSet,
+        ranges: &RowRanges,
+        metric: Metric,
+        k: usize,
+        top: &mut TopK,
+    ) -> Result<()> {
         check_k(k)?;
         if queries.dim != rows.dim {
             let found = format!("{} floats wide", queries.dim);
@@ -111,9 +140,10 @@ impl Device {
             return Err(Error::parameter("ranges", found, format!("{} and {} are there", queries.rows, rows.rows)));
         }
         match &self.engine {
-            Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k),
-            Engine::Gpu(gpu) => gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k),
+            Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k, top)?,
+            Engine::Gpu(gpu) => *top = gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k)?,
         }
+        Ok(())
     }
 
     /// The k best rows of each query by the sums of its u8 tables over their codes: smallest sum first for L2, largest
@@ -130,6 +160,21 @@ impl Device {
         metric: Metric,
         k: usize,
     ) -> Result<ScanTopK> {
+        let mut top = ScanTopK::default();
+        self.fast_scan_into(codes, tables, request, metric, k, &mut top)?;
+        Ok(top)
+    }
+
+    /// The same into what is there, whose memory is used again.
+    pub(crate) fn fast_scan_into(
+        &self,
+        codes: &CodeSet,
+        tables: &LookupTables,
+        request: &ScanRequest,
+        metric: Metric,
+        k: usize,
+        top: &mut ScanTopK,
+    ) -> Result<()> {
         check_k(k)?;
         if tables.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
             let found = format!("{} pairs up to slot {}", tables.pairs, request.ranges.end());
@@ -142,9 +187,10 @@ impl Device {
             return Err(Error::parameter("request", found, remedy));
         }
         match &self.engine {
-            Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k),
-            Engine::Gpu(gpu) => gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k),
+            Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k, top)?,
+            Engine::Gpu(gpu) => *top = gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k)?,
         }
+        Ok(())
     }
 
     /// Distances of each query to rows of its own choice: `candidates` are row numbers, as many for each query, and what

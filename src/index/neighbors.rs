@@ -31,6 +31,13 @@ impl Neighbors {
         self.ids.chunks_exact(self.k.max(1)).filter(|ids| ids.contains(&-1)).count()
     }
 
+    /// Makes this the neighbours of no queries yet, k each, in the memory it has.
+    pub(super) fn renew(&mut self, k: usize) {
+        self.distances.clear();
+        self.ids.clear();
+        self.k = k;
+    }
+
     /// Takes in the neighbours of further queries, found with the same k.
     pub fn append(&mut self, mut further: Self) {
         self.distances.append(&mut further.distances);

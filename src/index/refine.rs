@@ -1,6 +1,7 @@
 //! `,RFlat`: the exact rows behind an index, which re-rank what it finds.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -95,42 +96,65 @@ impl Refine {
 }
 
 impl Refine {
-    /// The k nearest of the candidates of each query by exact distances; of equally near ones the lowest id first.
+    /// Puts the `found.k` nearest of the candidates of each query by exact distances into `found`; of equally near ones
+    /// the lowest id first.
     pub(super) fn rerank(
         &self,
         queries: &[f32],
         candidates: &Neighbors,
-        k: usize,
         dim: usize,
         metric: Metric,
-    ) -> Neighbors {
-        let mut found = Neighbors {
-            k,
-            distances: vec![metric.worst(); candidates.queries() * k],
-            ids: vec![-1; candidates.queries() * k],
-        };
+        found: &mut Neighbors,
+    ) {
+        let k = found.k;
+        found.distances.resize(candidates.queries() * k, metric.worst());
+        found.ids.resize(candidates.queries() * k, -1);
         let out = found.ids.par_chunks_mut(k).zip(found.distances.par_chunks_mut(k));
         let asked = queries.par_chunks(dim).zip(candidates.ids.par_chunks(candidates.k));
-        out.zip(asked).for_each_init(Vec::new, |scratch, ((ids, distances), (query, candidates))| {
-            let mut distance = |id| exact_distance(metric, query, self.rows.row(id as usize, dim, scratch));
-            let exact = candidates.iter().filter(|&&id| id >= 0).map(|&id| (distance(id), id));
-            // A row of NaN, which a mapped file may have, is near to nothing.
-            let mut exact: Vec<(f32, i64)> = exact.filter(|(distance, _)| !distance.is_nan()).collect();
-            let by_distance = |a: &(f32, i64), b: &(f32, i64)| {
-                let nearer = if metric == Metric::L2 { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) };
-                nearer.then(a.1.cmp(&b.1))
-            };
-            if exact.len() > k {
-                exact.select_nth_unstable_by(k, by_distance);
-                exact.truncate(k);
-            }
-            exact.sort_unstable_by(by_distance);
-            for (((distance, id), out), out_id) in exact.into_iter().zip(distances).zip(ids) {
-                (*out, *out_id) = (distance, id);
-            }
+        out.zip(asked).for_each(|((ids, distances), (query, candidates))| {
+            SCRATCH.with_borrow_mut(|Scratch { exact, row }| {
+                let distance = |id| exact_distance(metric, query, self.rows.row(id as usize, dim, row));
+                nearest(candidates, distance, metric, k, exact);
+                for ((&(distance, id), out), out_id) in exact.iter().zip(distances).zip(ids) {
+                    (*out, *out_id) = (distance, id);
+                }
+            });
         });
-        found
     }
+}
+
+/// What a thread re-ranks a query in, kept from call to call so that a search allocates nothing.
+#[derive(Default)]
+struct Scratch {
+    /// Distances and ids.
+    exact: Vec<(f32, i64)>,
+    /// A row out of a mapped file.
+    row: Vec<f32>,
+}
+
+thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
+
+/// The k nearest candidates with their distances, nearest first, in `exact`.
+fn nearest(
+    candidates: &[i64],
+    mut distance: impl FnMut(i64) -> f32,
+    metric: Metric,
+    k: usize,
+    exact: &mut Vec<(f32, i64)>,
+) {
+    exact.clear();
+    let measured = candidates.iter().filter(|&&id| id >= 0).map(|&id| (distance(id), id));
+    // A row of NaN, which a mapped file may have, is near to nothing.
+    exact.extend(measured.filter(|(distance, _)| !distance.is_nan()));
+    let by_distance = |a: &(f32, i64), b: &(f32, i64)| {
+        let nearer = if metric == Metric::L2 { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) };
+        nearer.then(a.1.cmp(&b.1))
+    };
+    if exact.len() > k {
+        exact.select_nth_unstable_by(k, by_distance);
+        exact.truncate(k);
+    }
+    exact.sort_unstable_by(by_distance);
 }
 
 impl Index {

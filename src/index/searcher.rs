@@ -1,13 +1,13 @@
 //! Searching: an index made resident on a device, then asked again and again.
 
-use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{mem, slice};
 
 use super::{CodeBlocks, Index, IndexKind, IndexRows, Neighbors, ProductQuantizer};
 use crate::device::{
     Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, MAX_K, Matrix, PQ_CENTROIDS, Probes, RowRanges,
-    RowSet, ScanRequest, TopK,
+    RowSet, ScanRequest, ScanTopK, TopK,
 };
 use crate::error::{Error, Result};
 use crate::features::l2_normalize;
@@ -31,17 +31,34 @@ pub struct SearchParams {
 /// An index resident on a device: on the CPU engine it shares the index's rows and codes, on a GPU it holds a copy.
 #[derive(Clone, Debug)]
 pub struct Searcher {
-    device: Device,
+    pub(super) device: Device,
     index: Arc<Index>,
     /// None for an index without lists.
     coarse: Option<CentroidTable>,
     resident: Resident,
+    /// Working memory of searches that are over.
+    workspaces: Arc<Mutex<Vec<Workspace>>>,
 }
 
 #[derive(Clone, Debug)]
 enum Resident {
     Rows(RowSet),
     Codes { codes: CodeSet, codebooks: Codebooks },
+}
+
+/// What a batch of queries is worked on in, kept for the next.
+#[derive(Debug, Default)]
+struct Workspace {
+    unit: Vec<f32>,
+    queries: Matrix,
+    probes: Buffer<u32>,
+    ranges: RowRanges,
+    request: ScanRequest,
+    visits: Vec<Range<u32>>,
+    tables: LookupTables,
+    top: TopK,
+    sums: ScanTopK,
+    candidates: Neighbors,
 }
 
 impl Searcher {
@@ -67,7 +84,7 @@ impl Searcher {
             IndexKind::PqFastScan(whole) => (None, codes(&whole.codes, &whole.pq)?),
             IndexKind::IvfPqFastScan(ivf) => (table(&ivf.centroids)?, codes(ivf.lists.codes(), &ivf.pq)?),
         };
-        Ok(Self { device: device.clone(), index, coarse, resident })
+        Ok(Self { device: device.clone(), index, coarse, resident, workspaces: Arc::default() })
     }
 
     /// The index.
@@ -86,88 +103,148 @@ impl Searcher {
     /// [`Error::Parameter`] where the queries are no whole rows, k or k · k_factor is not 1 to [`MAX_K`], k_factor is
     /// below 1 or given for an index that does not re-rank, or nprobe is 0; what the device reports.
     pub fn search(&self, queries: &[f32], k: usize, params: &SearchParams) -> Result<Neighbors> {
+        let mut found = Neighbors::default();
+        self.search_into(queries, k, params, &mut found)?;
+        Ok(found)
+    }
+
+    /// The same into what is there, whose memory is used again: for calls that come again and again. On the CPU engine such
+    /// a call allocates nothing once the ones before have made its working memory. (Where the caller is no thread of
+    /// rayon's, rayon allocates a block for its queue every few dozen calls.)
+    ///
+    /// # Errors
+    /// As [`Searcher::search`]; `found` holds no result then.
+    pub fn search_into(&self, queries: &[f32], k: usize, params: &SearchParams, found: &mut Neighbors) -> Result<()> {
+        found.renew(k);
+        check_k(k)?;
+        let count = self.index.candidates(k, params.k_factor)?;
+        let mut work = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut search = || self.search_with(queries, count, params.nprobe, &mut work, found);
+        // On the CPU engine's threads from the start, or each stage would wake and await them for itself.
+        let outcome = if self.device.is_cpu() { rayon::scope(|_| search()) } else { search() };
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+        outcome
+    }
+
+    fn search_with(
+        &self,
+        queries: &[f32],
+        count: usize,
+        nprobe: Option<usize>,
+        work: &mut Workspace,
+        found: &mut Neighbors,
+    ) -> Result<()> {
+        let Some(refine) = &self.index.refine else {
+            return self.candidates_with(queries, nprobe, work, found);
+        };
+        let mut candidates = mem::take(&mut work.candidates);
+        candidates.renew(count);
+        let outcome = self.candidates_with(queries, nprobe, work, &mut candidates);
+        if outcome.is_ok() {
+            refine.rerank(queries, &candidates, self.index.dim, self.index.metric, found);
+        }
+        work.candidates = candidates;
+        outcome
+    }
+
+    /// The `found.k` nearest rows of each query, as far as they are known before any re-ranking.
+    fn candidates_with(
+        &self,
+        queries: &[f32],
+        nprobe: Option<usize>,
+        work: &mut Workspace,
+        found: &mut Neighbors,
+    ) -> Result<()> {
         let dim = self.index.dim;
         if !queries.len().is_multiple_of(dim) {
             let found = format!("{} floats", queries.len());
             return Err(Error::parameter("queries", found, format!("pass whole rows of {dim}")));
         }
-        if k == 0 || k > MAX_K {
-            return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
-        }
-        let candidates = self.index.candidates(k, params.k_factor)?;
-        let nprobe = self.checked_nprobe(params.nprobe)?;
-        let mut found = Neighbors { k: candidates, ..Neighbors::default() };
+        let nprobe = self.checked_nprobe(nprobe)?;
         for batch in queries.chunks(self.batch_queries(nprobe) * dim) {
-            let mut batch = Cow::Borrowed(batch);
+            let Workspace { unit, queries, .. } = work;
+            unit.clear();
             if self.index.l2norm {
-                l2_normalize(batch.to_mut(), dim);
+                unit.extend_from_slice(batch);
+                l2_normalize(unit, dim);
             }
-            let (distances, rows) = self.search_batch(&batch, candidates, nprobe)?;
-            found.distances.extend(distances);
-            found.ids.extend(rows.into_iter().map(|row| self.id_of(row)));
+            self.device.upload_into(if self.index.l2norm { unit } else { batch }, dim, queries)?;
+            match &self.resident {
+                Resident::Rows(rows) => self.compare(rows, nprobe, work, found)?,
+                Resident::Codes { codes, codebooks } => self.scan((codes, codebooks), batch, nprobe, work, found)?,
+            }
         }
-        Ok(match &self.index.refine {
-            Some(refine) => refine.rerank(queries, &found, k, dim, self.index.metric),
-            None => found,
-        })
+        Ok(())
     }
 
-    /// Distances and row numbers, k a query.
-    fn search_batch(&self, queries: &[f32], k: usize, nprobe: usize) -> Result<(Vec<f32>, Vec<u32>)> {
+    /// The nearest rows of the queries in `work`, by exact distances.
+    fn compare(&self, rows: &RowSet, nprobe: usize, work: &mut Workspace, found: &mut Neighbors) -> Result<()> {
+        let Workspace { queries, probes, ranges, top, .. } = work;
+        ranges.clear();
+        match (&self.index.kind, &self.coarse) {
+            (IndexKind::IvfFlat(ivf), Some(table)) if nprobe < ivf.lists.nlist() => {
+                self.device.nearest_probes_into(queries, table, nprobe, probes)?;
+                for probes in self.device.view(probes)?.chunks_exact(nprobe) {
+                    let lists = probes.iter().filter(|&&probe| probe != TopK::NONE);
+                    ranges.push(lists.map(|&list| slots(ivf.lists.places(list as usize))));
+                }
+            }
+            _ => (0..queries.rows()).for_each(|_| ranges.push([slots(0..rows.rows())])),
+        }
+        self.device.exact_topk_into(queries, rows, ranges, self.index.metric, found.k, top)?;
+        found.distances.extend_from_slice(&top.distances);
+        found.ids.extend(top.rows.iter().map(|&row| self.id_of(row)));
+        Ok(())
+    }
+
+    /// The nearest rows of the queries in `work`, as far as codes tell; `asked` are those queries as they were given.
+    fn scan(
+        &self,
+        (codes, codebooks): (&CodeSet, &Codebooks),
+        asked: &[f32],
+        nprobe: usize,
+        work: &mut Workspace,
+        found: &mut Neighbors,
+    ) -> Result<()> {
+        let Workspace { queries, probes, request, visits, tables, sums, .. } = work;
         let (device, metric) = (&self.device, self.index.metric);
-        let matrix = device.upload(queries, self.index.dim)?;
-        match &self.resident {
-            Resident::Rows(rows) => {
-                let ranges = self.ranges(&matrix, rows, nprobe)?;
-                let top = device.exact_topk(&matrix, rows, &ranges, metric, k)?;
-                Ok((top.distances, top.rows))
+        match (&self.index.kind, &self.coarse) {
+            (IndexKind::IvfPqFastScan(ivf), Some(table)) => {
+                device.nearest_probes_into(queries, table, nprobe, probes)?;
+                request.renew(nprobe);
+                for lists in device.view(probes)?.chunks_exact(nprobe) {
+                    visits.clear();
+                    visits.extend(lists.iter().map(|&list| match list {
+                        TopK::NONE => 0..0,
+                        list => slots(ivf.lists.places(list as usize)),
+                    }));
+                    request.add_query(visits)?;
+                }
+                let probes = Probes { table, lists: probes, by_residual: ivf.by_residual };
+                device.lookup_tables_into(queries, codebooks, metric, Some(&probes), tables)?;
             }
-            Resident::Codes { codes, codebooks } => {
-                let lists = self.probes(&matrix, nprobe)?;
-                let by_residual = matches!(&self.index.kind, IndexKind::IvfPqFastScan(ivf) if ivf.by_residual);
-                let probes = lists.as_ref().map(|(table, lists)| Probes { table, lists, by_residual });
-                let tables = device.lookup_tables(&matrix, codebooks, metric, probes.as_ref())?;
-                let request = self.scan_request(queries, probes.as_ref(), nprobe)?;
-                let top = device.fast_scan(codes, &tables, &request, metric, k)?;
-                Ok((self.distances(&tables, &top.slots, &top.sums, k)?, top.slots))
+            _ => {
+                request.renew(1);
+                for query in asked.chunks_exact(self.index.dim) {
+                    // A query of NaN is near to nothing.
+                    let all = if query.iter().all(|x| x.is_finite()) { self.index.ntotal() } else { 0 };
+                    request.add_query(slice::from_ref(&slots(0..all)))?;
+                }
+                device.lookup_tables_into(queries, codebooks, metric, None, tables)?;
             }
         }
-    }
-
-    /// The slots that each query's tables are summed over.
-    fn scan_request(&self, queries: &[f32], probes: Option<&Probes>, nprobe: usize) -> Result<ScanRequest> {
-        let (Some(probes), IndexKind::IvfPqFastScan(ivf)) = (probes, &self.index.kind) else {
-            let mut request = ScanRequest::new(1);
-            for query in queries.chunks_exact(self.index.dim) {
-                // A query of NaN is near to nothing.
-                let all = if query.iter().all(|x| x.is_finite()) { self.index.ntotal() } else { 0 };
-                request.add_query(std::slice::from_ref(&slots(0..all)))?;
-            }
-            return Ok(request);
-        };
-        let (mut request, mut visits) = (ScanRequest::new(nprobe), Vec::with_capacity(nprobe));
-        for lists in self.device.download(probes.lists)?.chunks_exact(nprobe) {
-            visits.clear();
-            visits.extend(lists.iter().map(|&list| match list {
-                TopK::NONE => 0..0,
-                list => slots(ivf.lists.places(list as usize)),
-            }));
-            request.add_query(&visits)?;
-        }
-        Ok(request)
-    }
-
-    /// The distances that sums stand for.
-    fn distances(&self, tables: &LookupTables, slots: &[u32], sums: &[u32], k: usize) -> Result<Vec<f32>> {
-        let scales = self.device.download(tables.scales())?;
-        let found = slots.chunks_exact(k).zip(sums.chunks_exact(k)).zip(scales.chunks_exact(2));
-        let distances = found.flat_map(|((slots, sums), scale)| {
-            slots.iter().zip(sums).map(|(&slot, &sum)| match slot {
-                TopK::NONE => self.index.metric.worst(),
+        device.fast_scan_into(codes, tables, request, metric, found.k, sums)?;
+        // What the sums stand for.
+        let scales = device.view(tables.scales())?;
+        let each = sums.slots.chunks_exact(found.k).zip(sums.sums.chunks_exact(found.k)).zip(scales.chunks_exact(2));
+        for ((slots, sums), scale) in each {
+            found.distances.extend(slots.iter().zip(sums).map(|(&slot, &sum)| match slot {
+                TopK::NONE => metric.worst(),
                 _ => scale[0] + sum as f32 * scale[1],
-            })
-        });
-        Ok(distances.collect())
+            }));
+        }
+        found.ids.extend(sums.slots.iter().map(|&slot| self.id_of(slot)));
+        Ok(())
     }
 
     /// The lists that a search with `nprobe` visits: none for an index without lists.
@@ -188,29 +265,6 @@ impl Searcher {
         by_keys.min(by_tables).clamp(1, QUERIES)
     }
 
-    /// The nearest lists of each query, nearest first, and the coarse quantizer that knows them; [`TopK::NONE`] for a
-    /// query of NaN, which is near to nothing. `None` for an index without lists.
-    fn probes(&self, queries: &Matrix, nprobe: usize) -> Result<Option<(&CentroidTable, Buffer<u32>)>> {
-        let probes = |table| Ok((table, self.device.nearest_probes(queries, table, nprobe)?));
-        self.coarse.as_ref().map(probes).transpose()
-    }
-
-    /// The rows that each query is compared with.
-    fn ranges(&self, queries: &Matrix, rows: &RowSet, nprobe: usize) -> Result<RowRanges> {
-        let all = RowRanges::all(queries.rows(), rows.rows() as u32);
-        let IndexKind::IvfFlat(ivf) = &self.index.kind else { return Ok(all) };
-        if nprobe == ivf.lists.nlist() {
-            return Ok(all);
-        }
-        let Some((_, lists)) = self.probes(queries, nprobe)? else { return Ok(all) };
-        let mut ranges = RowRanges::default();
-        for probes in self.device.download(&lists)?.chunks_exact(nprobe) {
-            let lists = probes.iter().filter(|&&probe| probe != TopK::NONE);
-            ranges.push(lists.map(|&list| slots(ivf.lists.places(list as usize))));
-        }
-        Ok(ranges)
-    }
-
     fn id_of(&self, row: u32) -> i64 {
         match &self.index.kind {
             _ if row == TopK::NONE => -1,
@@ -219,6 +273,14 @@ impl Searcher {
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids()[row as usize],
         }
     }
+}
+
+/// Fails for a k that no search takes.
+pub(super) fn check_k(k: usize) -> Result<()> {
+    if k == 0 || k > MAX_K {
+        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
+    }
+    Ok(())
 }
 
 fn slots(places: Range<usize>) -> Range<u32> {

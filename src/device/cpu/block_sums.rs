@@ -1,6 +1,8 @@
 //! The sums of a block of 4-bit codes under several queries' u8 tables, by the widest byte look-up of the machine: 64
 //! look-ups an instruction with AVX-512, 32 with AVX2, 16 with NEON, else one.
 
+use std::sync::OnceLock;
+
 use crate::device::codes::BLOCK_ROWS;
 
 /// Queries for which a block is read once.
@@ -42,7 +44,8 @@ pub(super) type BlockSums = fn(block: &[u8], asks: &[Ask], flip: u32, keys: &mut
 
 /// The fastest one of this machine.
 pub(super) fn block_sums() -> BlockSums {
-    all().swap_remove(0)
+    static FASTEST: OnceLock<BlockSums> = OnceLock::new();
+    *FASTEST.get_or_init(|| all().swap_remove(0))
 }
 
 /// All that this machine can run, the fastest first.

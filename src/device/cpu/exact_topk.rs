@@ -4,9 +4,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
-use super::select_topk::Smallest;
+use super::select_topk::{Room, Smallest};
 use crate::device::buffer::{Matrix, TopK};
-use crate::device::ranges::RowRanges;
+use crate::device::ranges::{RowRanges, groups};
 use crate::device::rows::RowSet;
 use crate::error::Result;
 use crate::factory::Metric;
@@ -22,41 +22,59 @@ pub(crate) fn exact_topk(
     ranges: &RowRanges,
     metric: Metric,
     k: usize,
-) -> Result<TopK> {
+    top: &mut TopK,
+) -> Result<()> {
     let name = "exact_topk";
-    let dim = queries.dim;
-    let query_data = queries.data.host(name)?;
-    let row_data = rows.host(name)?;
-    let mut top = TopK { rows: vec![0; queries.rows * k], distances: vec![0.0; queries.rows * k] };
-    let arch = pulp::Arch::new();
+    let (query_data, row_data) = (queries.data.host(name)?, rows.host(name)?);
+    top.rows.resize(queries.rows * k, 0);
+    top.distances.resize(queries.rows * k, 0.0);
     // Few queries are spread over the cores one by one.
     let share = queries.rows.div_ceil(rayon::current_num_threads()).clamp(1, QUERIES);
-    top.rows.par_chunks_mut(share * k).zip(top.distances.par_chunks_mut(share * k)).enumerate().for_each(
-        |(chunk, (top_rows, top_distances))| {
-            let first = chunk * share;
-            let mut nearest = vec![Smallest::new(k); top_rows.len() / k];
-            for group in ranges.groups(first..first + nearest.len()) {
-                let block = (BLOCK / (4 * dim)).max(1);
+    let search = Search { queries: query_data, rows: row_data, dim: queries.dim, ranges, metric };
+    top.rows
+        .par_chunks_mut(share * k)
+        .zip(top.distances.par_chunks_mut(share * k))
+        .enumerate()
+        .for_each(|(chunk, (rows, distances))| search.some(chunk * share, k, rows, distances));
+    Ok(())
+}
+
+/// Everything on the host.
+struct Search<'a> {
+    queries: &'a [f32],
+    rows: &'a [f32],
+    dim: usize,
+    ranges: &'a RowRanges,
+    metric: Metric,
+}
+
+impl Search<'_> {
+    /// Writes the nearest rows and their distances of the queries from `first` on.
+    fn some(&self, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
+        let (arch, queries) = (pulp::Arch::new(), rows.len() / k);
+        let block = (BLOCK / (4 * self.dim)).max(1);
+        Room::lend(|room| {
+            let (pools, visits, _) = room.pools(queries, k);
+            self.ranges.visits(first..first + queries, visits);
+            for group in groups(visits) {
                 for start in group.rows.clone().step_by(block) {
                     let end = group.rows.end.min(start.saturating_add(block as u32));
-                    let block = &row_data[start as usize * dim..end as usize * dim];
-                    for visit in &group.visits {
-                        let x = &query_data[visit.query as usize * dim..][..dim];
-                        let nearest = &mut nearest[visit.query as usize - first];
-                        arch.dispatch(Scan { metric, x, block, first: start, nearest });
+                    let block = &self.rows[start as usize * self.dim..end as usize * self.dim];
+                    for visit in group.visits {
+                        let x = &self.queries[visit.query as usize * self.dim..][..self.dim];
+                        let nearest = &mut pools[visit.query as usize - first];
+                        arch.dispatch(Scan { metric: self.metric, x, block, first: start, nearest });
                     }
                 }
             }
-            let out = top_rows.chunks_exact_mut(k).zip(top_distances.chunks_exact_mut(k));
-            for (nearest, (rows, distances)) in nearest.into_iter().zip(out) {
-                nearest.write(Some(distances), rows);
+            for ((pool, rows), distances) in pools.iter_mut().zip(rows.chunks_mut(k)).zip(distances.chunks_mut(k)) {
+                pool.write(Some(distances), rows);
+                if self.metric == Metric::InnerProduct {
+                    distances.iter_mut().for_each(|key| *key = -*key);
+                }
             }
-        },
-    );
-    if metric == Metric::InnerProduct {
-        top.distances.iter_mut().for_each(|key| *key = -*key);
+        });
     }
-    Ok(top)
 }
 
 /// Offers every row of a block; the smallest key is the nearest, so inner products are negated.

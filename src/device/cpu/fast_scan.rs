@@ -5,11 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::block_sums::{Ask, BlockSums, Keys, QUERIES, block_sums};
-use super::select_topk::Smallest;
+use super::select_topk::{Room, Smallest};
 use crate::device::TopK;
 use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
 use crate::device::lookup_tables::{Entries, LookupTables};
-use crate::device::ranges::{Group, GroupVisit};
+use crate::device::ranges::{Group, GroupVisit, groups};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -24,7 +24,8 @@ pub(crate) fn fast_scan(
     request: &ScanRequest,
     metric: Metric,
     k: usize,
-) -> Result<ScanTopK> {
+    top: &mut ScanTopK,
+) -> Result<()> {
     let name = "fast_scan";
     let (CodeParts::Host(codes), Entries::Bytes(entries)) = (&codes.parts, &tables.entries) else {
         return Err(Error::ForeignBuffer { stage: name });
@@ -39,22 +40,16 @@ pub(crate) fn fast_scan(
         flip: if metric == Metric::L2 { 0 } else { u32::MAX },
         block_sums: block_sums(),
     };
-    let (mut slots, mut sums) = (vec![TopK::NONE; queries * k], vec![0; queries * k]);
+    top.slots.resize(queries * k, 0);
+    top.sums.resize(queries * k, 0);
     // Few queries are spread over the cores one by one.
     let share = queries.div_ceil(rayon::current_num_threads()).clamp(1, SHARE);
-    slots.par_chunks_mut(share * k).zip(sums.par_chunks_mut(share * k)).enumerate().for_each(
-        |(chunk, (slots, sums))| {
-            let first = chunk * share;
-            let best = scan.queries(first..first + slots.len() / k, k);
-            let out = slots.chunks_exact_mut(k).zip(sums.chunks_exact_mut(k));
-            for (best, (slots, sums)) in best.into_iter().zip(out) {
-                for (((key, found), slot), sum) in best.into_sorted().zip(slots).zip(sums) {
-                    (*slot, *sum) = (found, key ^ scan.flip);
-                }
-            }
-        },
-    );
-    Ok(ScanTopK { slots, sums })
+    top.slots
+        .par_chunks_mut(share * k)
+        .zip(top.sums.par_chunks_mut(share * k))
+        .enumerate()
+        .for_each(|(chunk, (slots, sums))| scan.queries(chunk * share, k, slots, sums));
+    Ok(())
 }
 
 /// Everything on the host.
@@ -70,22 +65,32 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The best rows of some queries.
-    fn queries(&self, queries: Range<usize>, k: usize) -> Vec<Smallest> {
-        let mut best = vec![Smallest::new(k); queries.len()];
+    /// Writes the best slots and their sums of the queries from `first` on.
+    fn queries(&self, first: usize, k: usize, slots: &mut [u32], sums: &mut [u32]) {
+        let queries = slots.len() / k;
         let block_bytes = self.tables.pairs * BLOCK_ROWS;
         let tile = (TILE / block_bytes).max(1) * BLOCK_ROWS;
-        for group in self.request.ranges.groups(queries.clone()) {
-            for start in group.rows.clone().step_by(tile) {
-                let rows = start..group.rows.end.min(start.saturating_add(tile as u32));
-                self.tile(&group, rows, queries.start, &mut best);
+        slots.fill(TopK::NONE);
+        sums.fill(0);
+        Room::lend(|room| {
+            let (pools, visits, _) = room.pools(queries, k);
+            self.request.ranges.visits(first..first + queries, visits);
+            for group in groups(visits) {
+                for start in group.rows.clone().step_by(tile) {
+                    let rows = start..group.rows.end.min(start.saturating_add(tile as u32));
+                    self.tile(&group, rows, first, pools);
+                }
             }
-        }
-        best
+            for ((pool, slots), sums) in pools.iter_mut().zip(slots.chunks_mut(k)).zip(sums.chunks_mut(k)) {
+                for (((key, found), slot), sum) in pool.sorted().zip(slots).zip(sums) {
+                    (*slot, *sum) = (found, key ^ self.flip);
+                }
+            }
+        });
     }
 
     /// Some blocks of a group under the tables of all its queries.
-    fn tile(&self, group: &Group, rows: Range<u32>, first_query: usize, best: &mut [Smallest]) {
+    fn tile(&self, group: &Group<'_>, rows: Range<u32>, first_query: usize, best: &mut [Smallest]) {
         let block_bytes = self.tables.pairs * BLOCK_ROWS;
         let mut keys = [Keys::NONE; QUERIES];
         for visits in group.visits.chunks(QUERIES) {

@@ -1,13 +1,15 @@
 //! u8 look-up tables. A SIMD lane is a centroid: the sixteen of a sub-quantizer lie side by side.
 
+use std::cell::RefCell;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
-use crate::device::buffer::{Buffer, Matrix, TopK};
+use crate::device::buffer::{Matrix, TopK};
 use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
 use crate::device::pq::{CENTROIDS, Codebooks};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// One value of each of a sub-quantizer's centroids.
@@ -18,43 +20,41 @@ pub(crate) fn lookup_tables(
     codebooks: &Codebooks,
     probes: Option<&Probes<'_>>,
     shape: Shape,
-) -> Result<LookupTables> {
+    made: &mut LookupTables,
+) -> Result<()> {
     let name = "lookup_tables";
-    let (data, centroids) = (queries.data.host(name)?, codebooks.data.host(name)?);
+    let data = queries.data.host(name)?;
     let coarse = match probes {
         Some(probes) => Some((probes.table.centroids.data.host(name)?, probes.lists.host(name)?)),
         None => None,
     };
     let (dsub, pairs) = (codebooks.dsub, codebooks.m.div_ceil(2));
-    let codebooks = side_by_side(centroids, dsub);
     let query_bytes = shape.tables * pairs * 2 * CENTROIDS;
-    let mut entries = vec![0u8; queries.rows * query_bytes];
-    let mut biases = vec![0u32; queries.rows * shape.lists];
-    let mut scales = vec![0.0f32; queries.rows * 2];
+    made.renew(queries.rows, shape, pairs);
+    let LookupTables { entries: Entries::Bytes(entries), biases, scales, .. } = made else {
+        return Err(Error::ForeignBuffer { stage: name });
+    };
+    let entries = entries.renew(queries.rows * query_bytes, 0);
+    let biases = biases.renew(queries.rows * shape.lists, 0);
+    let scales = scales.renew(queries.rows * 2, 0.0);
     let arch = pulp::Arch::new();
     data.par_chunks_exact(queries.dim)
         .zip(entries.par_chunks_exact_mut(query_bytes))
         .zip(biases.par_chunks_exact_mut(shape.lists))
         .zip(scales.par_chunks_exact_mut(2))
         .enumerate()
-        .for_each_init(Scratch::default, |scratch, (number, (((x, entries), biases), scale))| {
+        .for_each(|(number, (((x, entries), biases), scale))| {
             let lists = coarse.map(|(centroids, lists)| (centroids, &lists[number * shape.lists..][..shape.lists]));
-            let query = Query { x, lists, codebooks: &codebooks, dsub, shape };
-            arch.dispatch(MakeTables { query, scratch, entries, biases, scale });
+            let query = Query { x, lists, codebooks: &codebooks.columns, dsub, shape };
+            SCRATCH.with_borrow_mut(|scratch| arch.dispatch(MakeTables { query, scratch, entries, biases, scale }));
         });
-    Ok(LookupTables {
-        entries: Entries::Bytes(Buffer::on_host(entries)),
-        biases: Buffer::on_host(biases),
-        scales: Buffer::on_host(scales),
-        queries: queries.rows,
-        lists: shape.lists,
-        tables: shape.tables,
-        pairs,
-    })
+    Ok(())
 }
 
+thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
+
 /// [M][16][dsub] as [M][dsub][16].
-fn side_by_side(centroids: &[f32], dsub: usize) -> Vec<Column> {
+pub(crate) fn columns(centroids: &[f32], dsub: usize) -> Vec<Column> {
     let columns = |sub: &[f32]| {
         (0..dsub).map(|j| std::array::from_fn(|centroid| sub[centroid * dsub + j])).collect::<Vec<Column>>()
     };
@@ -72,6 +72,7 @@ struct Query<'a> {
     shape: Shape,
 }
 
+/// What a thread makes a query's tables in, kept from call to call.
 #[derive(Default)]
 struct Scratch {
     residual: Vec<f32>,

@@ -3,36 +3,40 @@
 use rayon::prelude::*;
 
 use super::scores::{PANEL, Scores, Take};
-use super::select_topk::Smallest;
+use super::select_topk::{Room, Smallest};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 
 /// Rows that one thread takes at a time, at most; few rows are spread over the cores.
 const ROWS: usize = 96;
 
-pub(crate) fn nearest_probes(rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+pub(crate) fn nearest_probes(
+    rows: &Matrix,
+    table: &CentroidTable,
+    nprobe: usize,
+    probes: &mut Buffer<u32>,
+) -> Result<()> {
     let name = "nearest_probes";
     let dim = rows.dim;
     let (data, panels, bias) = (rows.data.host(name)?, table.shifted.data.host(name)?, table.bias.host(name)?);
-    let mut probes = vec![0u32; rows.rows * nprobe];
+    let probes = probes.renew(rows.rows * nprobe, 0);
     let share = rows.rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS);
     let arch = pulp::Arch::new();
-    data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each_init(
-        Vec::new,
-        |packed, (rows, probes)| {
-            let mut nearest = Nearest(vec![Smallest::new(nprobe); rows.len() / dim]);
-            arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut nearest });
-            for (nearest, out) in nearest.0.into_iter().zip(probes.chunks_exact_mut(nprobe)) {
-                nearest.write(None, out);
+    data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each(|(rows, probes)| {
+        Room::lend(|room| {
+            let (pools, _, packed) = room.pools(rows.len() / dim, nprobe);
+            arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) });
+            for (pool, out) in pools.iter_mut().zip(probes.chunks_exact_mut(nprobe)) {
+                pool.write(None, out);
             }
-        },
-    );
-    Ok(Buffer::on_host(probes))
+        });
+    });
+    Ok(())
 }
 
-struct Nearest(Vec<Smallest>);
+struct Nearest<'a>(&'a mut [Smallest]);
 
-impl Take for Nearest {
+impl Take for Nearest<'_> {
     #[inline(always)]
     fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
         let nearest = &mut self.0[row];

@@ -1,6 +1,7 @@
 //! Scores x · c + b of rows and centroids, the product behind `nearest_centroid` and `nearest_probes`. They are handed on
 //! as they are made, so no rows × nlist matrix exists.
 
+use std::iter::repeat_n;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
@@ -60,12 +61,12 @@ impl<T: Take> Scores<'_, T> {
         let Self { rows, dim, panels, bias, packed, take } = self;
         let count = rows.len() / dim;
         let tiles = tiles(count, sizes);
-        pack(rows, dim, &tiles, packed);
+        pack(rows, dim, tiles.clone(), packed);
         let bias = bias.as_chunks::<PANEL>().0;
         for ((panel, bias), first) in panels.chunks_exact(PANEL * dim).zip(bias).zip((0..).step_by(PANEL)) {
             let panel = S::as_simd_f32s(panel).0;
             let (mut rest, mut row) = (packed.as_slice(), 0);
-            for &size in &tiles {
+            for size in tiles.clone() {
                 let (xs, behind) = rest.split_at(size * dim);
                 let tile = Tile { xs, panel, bias, first, rows: row..count.min(row + size) };
                 match size {
@@ -107,19 +108,18 @@ impl<W: Copy> Tile<'_, W> {
 }
 
 /// Cuts rows into tiles of the given sizes, largest first; the last tile may be larger than what is left.
-fn tiles(rows: usize, sizes: &[usize]) -> Vec<usize> {
-    let mut tiles = vec![sizes[0]; rows / sizes[0]];
+fn tiles(rows: usize, sizes: &[usize]) -> impl Iterator<Item = usize> + Clone {
     let rest = rows % sizes[0];
     // The smallest that holds what is left.
-    tiles.extend(sizes.iter().rev().find(|&&size| rest > 0 && size >= rest));
-    tiles
+    let last = sizes.iter().copied().rev().find(|&size| rest > 0 && size >= rest);
+    repeat_n(sizes[0], rows / sizes[0]).chain(last)
 }
 
-fn pack(rows: &[f32], dim: usize, tiles: &[usize], packed: &mut Vec<f32>) {
+fn pack(rows: &[f32], dim: usize, tiles: impl Iterator<Item = usize> + Clone, packed: &mut Vec<f32>) {
     packed.clear();
-    packed.resize(tiles.iter().sum::<usize>() * dim, 0.0);
+    packed.resize(tiles.clone().sum::<usize>() * dim, 0.0);
     let (mut rest, mut rows) = (packed.as_mut_slice(), rows.chunks_exact(dim));
-    for &size in tiles {
+    for size in tiles {
         let (tile, behind) = rest.split_at_mut(size * dim);
         for (r, row) in rows.by_ref().take(size).enumerate() {
             tile[r..].iter_mut().step_by(size).zip(row).for_each(|(out, &x)| *out = x);
@@ -152,9 +152,9 @@ mod tests {
         for (rows, expected) in
             [(0, vec![]), (1, vec![4]), (8, vec![8]), (9, vec![12]), (16, vec![12, 4]), (25, vec![12, 12, 4])]
         {
-            assert_eq!(tiles(rows, &[12, 8, 4]), expected, "{rows} rows");
+            assert!(tiles(rows, &[12, 8, 4]).eq(expected), "{rows} rows");
         }
-        assert_eq!((tiles(7, &[3]), tiles(2, &[1])), (vec![3, 3, 3], vec![1, 1]));
+        assert!(tiles(7, &[3]).eq([3, 3, 3]) && tiles(2, &[1]).eq([1, 1]));
     }
 
     struct Kept(Vec<(usize, u32, f32)>);

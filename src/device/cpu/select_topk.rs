@@ -1,8 +1,11 @@
 //! The k smallest keys of each segment.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
 use crate::device::buffer::TopK;
+use crate::device::ranges::GroupVisit;
 
 /// Pairs kept beyond twice k before the worst are dropped: with a small k it is not done every few pairs.
 const SPARE: usize = 16;
@@ -11,7 +14,7 @@ const SPARE: usize = 16;
 ///
 /// Pairs are gathered in a pool and the pool is cut down to k when it is full, which costs less a pair than a heap does
 /// and forgets no pair that counts: the bound only ever is the k-th key of what was seen before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Smallest {
     k: usize,
     /// Keys in the high half, candidates in the low one, so that whole numbers order as pairs do.
@@ -20,9 +23,39 @@ pub(super) struct Smallest {
     bound: u32,
 }
 
+/// What a thread picks the nearest of some queries with, kept from call to call so that a search allocates nothing.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    smallest: Vec<Smallest>,
+    /// What the queries visit.
+    pub visits: Vec<GroupVisit>,
+    /// Rows made ready for [`Scores`](super::scores::Scores).
+    pub packed: Vec<f32>,
+}
+
+impl Room {
+    /// Lends this thread's room to `work`, which calls nothing that may do so again.
+    pub fn lend<R>(work: impl FnOnce(&mut Self) -> R) -> R {
+        thread_local!(static ROOM: RefCell<Room> = RefCell::default());
+        ROOM.with_borrow_mut(work)
+    }
+
+    /// Empty pools for the k smallest of each of some queries, and the rest of the room.
+    pub fn pools(&mut self, queries: usize, k: usize) -> (&mut [Smallest], &mut Vec<GroupVisit>, &mut Vec<f32>) {
+        if self.smallest.len() < queries {
+            self.smallest.resize_with(queries, Smallest::default);
+        }
+        let pools = &mut self.smallest[..queries];
+        pools.iter_mut().for_each(|smallest| smallest.renew(k));
+        (pools, &mut self.visits, &mut self.packed)
+    }
+}
+
 impl Smallest {
-    pub fn new(k: usize) -> Self {
-        Self { k, pool: Vec::with_capacity(2 * k + SPARE), bound: u32::MAX }
+    fn renew(&mut self, k: usize) {
+        self.pool.clear();
+        self.pool.reserve(2 * k + SPARE);
+        (self.k, self.bound) = (k, u32::MAX);
     }
 
     /// Keys above this one need not be offered.
@@ -64,21 +97,21 @@ impl Smallest {
     }
 
     /// The pairs in rising order, at most k.
-    pub fn into_sorted(mut self) -> impl ExactSizeIterator<Item = (u32, u32)> {
+    pub fn sorted(&mut self) -> impl ExactSizeIterator<Item = (u32, u32)> {
         if self.pool.len() > self.k {
             self.cut();
         }
         self.pool.sort_unstable();
-        self.pool.into_iter().map(|pair| ((pair >> 32) as u32, pair as u32))
+        self.pool.iter().map(|pair| ((pair >> 32) as u32, *pair as u32))
     }
 
     /// Writes the pairs of floats in rising order, and (`f32::MAX`, none) behind them.
-    pub fn write(self, keys: Option<&mut [f32]>, candidates: &mut [u32]) {
+    pub fn write(&mut self, keys: Option<&mut [f32]>, candidates: &mut [u32]) {
         candidates.fill(TopK::NONE);
         let mut no_keys = [];
         let keys = keys.unwrap_or(&mut no_keys);
         keys.fill(f32::MAX);
-        for (rank, (key, candidate)) in self.into_sorted().enumerate() {
+        for (rank, (key, candidate)) in self.sorted().enumerate() {
             candidates[rank] = candidate;
             if let Some(out) = keys.get_mut(rank) {
                 *out = float(key);
@@ -104,11 +137,13 @@ pub(crate) fn select_topk(keys: &[f32], candidates: &[u32], segments: &[(u32, u3
     segments.par_iter().zip(top_keys.par_chunks_mut(k)).zip(top_candidates.par_chunks_mut(k)).for_each(
         |((&(start, length), top_keys), top_candidates)| {
             let segment = start as usize..(start + length) as usize;
-            let mut smallest = Smallest::new(k);
-            for (&key, &candidate) in keys[segment.clone()].iter().zip(&candidates[segment]) {
-                smallest.offer_float(key, candidate);
-            }
-            smallest.write(Some(top_keys), top_candidates);
+            Room::lend(|room| {
+                let smallest = &mut room.pools(1, k).0[0];
+                for (&key, &candidate) in keys[segment.clone()].iter().zip(&candidates[segment]) {
+                    smallest.offer_float(key, candidate);
+                }
+                smallest.write(Some(top_keys), top_candidates);
+            });
         },
     );
     (top_keys, top_candidates)
@@ -131,11 +166,12 @@ mod tests {
         for k in [1, 2, 8, 100] {
             // 7919 is prime to 4096: each of 0 to 4095 once, and each key four times.
             let offered: Vec<(u32, u32)> = (0..4096).map(|i| (i * 7919 % 4096 / 4, i)).collect();
-            let mut smallest = Smallest::new(k);
+            let mut smallest = Smallest::default();
+            smallest.renew(k);
             offered.iter().for_each(|&(key, candidate)| smallest.offer(key, candidate));
             let mut expected = offered;
             expected.sort_unstable();
-            assert!(smallest.into_sorted().eq(expected.into_iter().take(k)), "k = {k}");
+            assert!(smallest.sorted().eq(expected.into_iter().take(k)), "k = {k}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::kernel::Step;
 use super::select_topk::{Nearest, SelectTopk};
 use super::{Gpu, Sink};
 use crate::device::buffer::Buffer;
-use crate::device::ranges::{Group, GroupVisit, RowRanges};
+use crate::device::ranges::{Group, GroupVisit, RowRanges, groups};
 use crate::error::Result;
 
 /// Keys written before they are selected from; bounds the working memory at 8 bytes each.
@@ -17,8 +17,8 @@ const SLICE: u32 = 1 << 15;
 
 /// Consecutive queries whose keys fit the scratch memory together.
 pub(super) struct Run {
-    /// The row ranges of these queries.
-    pub groups: Vec<Group>,
+    /// What these queries visit.
+    visits: Vec<GroupVisit>,
     pub keys: Buffer<f32>,
     pub candidates: Buffer<u32>,
     first_query: usize,
@@ -42,8 +42,9 @@ pub(super) fn topk(
     let (keys, candidates) = (gpu.zeros(scratch)?, gpu.zeros(scratch)?);
     let mut first_query = 0;
     for starts in runs {
-        let groups = ranges.groups(first_query..first_query + starts.len() - 1);
-        let run = Run { groups, keys: keys.clone(), candidates: candidates.clone(), first_query, starts };
+        let mut visits = Vec::new();
+        ranges.visits(first_query..first_query + starts.len() - 1, &mut visits);
+        let run = Run { visits, keys: keys.clone(), candidates: candidates.clone(), first_query, starts };
         let mut steps = measure(&run)?;
         run.select(gpu, select, k, &nearest, &mut steps)?;
         sink(name, steps)?;
@@ -68,6 +69,11 @@ fn runs(ranges: &RowRanges) -> Vec<Vec<u32>> {
 }
 
 impl Run {
+    /// The row ranges of these queries.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        groups(&self.visits)
+    }
+
     /// Where the key of a row of a group goes.
     pub fn output(&self, visit: &GroupVisit, group: &Group, row: u32) -> u32 {
         self.starts[visit.query as usize - self.first_query] + visit.place + (row - group.rows.start)
@@ -99,14 +105,15 @@ impl Run {
 }
 
 /// Cuts the part of a group's rows that lies in `part` into pieces of at most `rows` rows and `queries` queries.
-pub(super) fn pieces(
-    group: &Group,
+pub(super) fn pieces<'a>(
+    group: &Group<'a>,
     part: Range<u32>,
     rows: u32,
     queries: usize,
-) -> impl Iterator<Item = (Range<u32>, &[GroupVisit])> {
+) -> impl Iterator<Item = (Range<u32>, &'a [GroupVisit])> {
     let (from, to) = (group.rows.start.max(part.start), group.rows.end.min(part.end));
-    (from..to.max(from)).step_by(rows as usize).flat_map(move |row| {
-        group.visits.chunks(queries).map(move |visits| (row..to.min(row.saturating_add(rows)), visits))
-    })
+    let visits = group.visits;
+    (from..to.max(from))
+        .step_by(rows as usize)
+        .flat_map(move |row| visits.chunks(queries).map(move |visits| (row..to.min(row.saturating_add(rows)), visits)))
 }

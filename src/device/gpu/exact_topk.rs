@@ -94,8 +94,8 @@ fn measure(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, ru
 /// Cuts a run into tasks over the rows of one part.
 fn plan(run: &Run, part: Range<u32>) -> (Vec<Task>, Vec<Entry>) {
     let (mut tasks, mut entries) = (Vec::new(), Vec::new());
-    for group in &run.groups {
-        for (rows, visits) in pieces(group, part.clone(), TASK_ROWS, TASK_QUERIES) {
+    for group in run.groups() {
+        for (rows, visits) in pieces(&group, part.clone(), TASK_ROWS, TASK_QUERIES) {
             tasks.push(Task {
                 first_entry: entries.len() as u32,
                 entries: visits.len() as u32,
@@ -103,7 +103,7 @@ fn plan(run: &Run, part: Range<u32>) -> (Vec<Task>, Vec<Entry>) {
                 rows: rows.len() as u32,
             });
             entries.extend(
-                visits.iter().map(|visit| Entry { query: visit.query, output: run.output(visit, group, rows.start) }),
+                visits.iter().map(|visit| Entry { query: visit.query, output: run.output(visit, &group, rows.start) }),
             );
         }
     }

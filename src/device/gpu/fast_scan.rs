@@ -110,8 +110,8 @@ fn measure(
 /// Cuts a run into tasks over the blocks of one part.
 fn plan(run: &Run, tables: &LookupTables, request: &ScanRequest, part: Range<u32>) -> (Vec<Task>, Vec<Visit>) {
     let (mut tasks, mut visits) = (Vec::new(), Vec::new());
-    for group in &run.groups {
-        for (rows, some) in pieces(group, part.clone(), TASK_ROWS, TASK_QUERIES) {
+    for group in run.groups() {
+        for (rows, some) in pieces(&group, part.clone(), TASK_ROWS, TASK_QUERIES) {
             tasks.push(Task {
                 first_visit: visits.len() as u32,
                 visits: some.len() as u32,
@@ -120,7 +120,7 @@ fn plan(run: &Run, tables: &LookupTables, request: &ScanRequest, part: Range<u32
             });
             visits.extend(some.iter().map(|visit| {
                 let list = request.lists[visit.number];
-                Visit { table: tables.table_of(list), list, output: run.output(visit, group, rows.start) }
+                Visit { table: tables.table_of(list), list, output: run.output(visit, &group, rows.start) }
             }));
         }
     }

@@ -215,3 +215,32 @@ fn help_has_examples() {
         assert!(ok(&folder, &format!("{command} --help")).contains("Example"), "{command}");
     }
 }
+
+#[test]
+fn live_calls_are_timed() {
+    let folder = Folder::new();
+    folder.put("rows.npy", &npy_f32(4, &some_rows(900, 4)));
+    folder.put("frames.npy", &npy_f32(4, &some_rows(40, 4)));
+    ok(&folder, "build rows.npy --factory IVF8,PQ2x4fs,RFlat --device cpu -q -o voice.index");
+    let line = "live voice.index frames.npy --frames 1,40 --calls 5 --nprobe 3 --k-factor 2.5 --device cpu";
+    let report = json(&folder, line);
+    assert_eq!((&report["nprobe"], &report["calls"], &report["rows"]), (&3.into(), &5.into(), &900.into()));
+    let times = report["times"].as_array().unwrap();
+    assert_eq!(times.iter().map(|times| times["frames"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 40]);
+    for times in times {
+        assert_eq!(times["candidates"], 20);
+        for kind in ["search", "blend"] {
+            let [p50, p99] = ["p50", "p99"].map(|p| times[kind][p].as_f64().unwrap());
+            assert!(p50 > 0.0 && p99 >= p50, "{times}");
+        }
+    }
+    assert!(ok(&folder, line).contains("nprobe 3"));
+    fails(
+        &folder,
+        1,
+        "live voice.index frames.npy --frames 41 --device cpu",
+        &["frames.npy: has 40 frames", "takes 41"],
+    );
+    fails(&folder, 1, "live voice.index none.npy", &["none.npy"]);
+    fails(&folder, 2, "live voice.index frames.npy --frames 0", &["--frames"]);
+}

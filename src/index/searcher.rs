@@ -31,7 +31,7 @@ pub struct SearchParams {
 /// An index resident on a device: on the CPU engine it shares the index's rows and codes, on a GPU it holds a copy.
 #[derive(Clone, Debug)]
 pub struct Searcher {
-    device: Device,
+    pub(super) device: Device,
     index: Arc<Index>,
     /// None for an index without lists.
     coarse: Option<CentroidTable>,
@@ -86,30 +86,33 @@ impl Searcher {
     /// [`Error::Parameter`] where the queries are no whole rows, k or k · k_factor is not 1 to [`MAX_K`], k_factor is
     /// below 1 or given for an index that does not re-rank, or nprobe is 0; what the device reports.
     pub fn search(&self, queries: &[f32], k: usize, params: &SearchParams) -> Result<Neighbors> {
+        check_k(k)?;
+        let found = self.candidates(queries, self.index.candidates(k, params.k_factor)?, params.nprobe)?;
+        Ok(match &self.index.refine {
+            Some(refine) => refine.rerank(queries, &found, k, self.index.dim, self.index.metric),
+            None => found,
+        })
+    }
+
+    /// The `count` nearest rows of each query, as far as they are known before any re-ranking.
+    pub(super) fn candidates(&self, queries: &[f32], count: usize, nprobe: Option<usize>) -> Result<Neighbors> {
         let dim = self.index.dim;
         if !queries.len().is_multiple_of(dim) {
             let found = format!("{} floats", queries.len());
             return Err(Error::parameter("queries", found, format!("pass whole rows of {dim}")));
         }
-        if k == 0 || k > MAX_K {
-            return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
-        }
-        let candidates = self.index.candidates(k, params.k_factor)?;
-        let nprobe = self.checked_nprobe(params.nprobe)?;
-        let mut found = Neighbors { k: candidates, ..Neighbors::default() };
+        let nprobe = self.checked_nprobe(nprobe)?;
+        let mut found = Neighbors { k: count, ..Neighbors::default() };
         for batch in queries.chunks(self.batch_queries(nprobe) * dim) {
             let mut batch = Cow::Borrowed(batch);
             if self.index.l2norm {
                 l2_normalize(batch.to_mut(), dim);
             }
-            let (distances, rows) = self.search_batch(&batch, candidates, nprobe)?;
+            let (distances, rows) = self.search_batch(&batch, count, nprobe)?;
             found.distances.extend(distances);
             found.ids.extend(rows.into_iter().map(|row| self.id_of(row)));
         }
-        Ok(match &self.index.refine {
-            Some(refine) => refine.rerank(queries, &found, k, dim, self.index.metric),
-            None => found,
-        })
+        Ok(found)
     }
 
     /// Distances and row numbers, k a query.
@@ -219,6 +222,14 @@ impl Searcher {
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids()[row as usize],
         }
     }
+}
+
+/// Fails for a k that no search takes.
+pub(super) fn check_k(k: usize) -> Result<()> {
+    if k == 0 || k > MAX_K {
+        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
+    }
+    Ok(())
 }
 
 fn slots(places: Range<usize>) -> Range<u32> {

@@ -23,7 +23,7 @@ pub struct GroundTruth<'a> {
     metric: Metric,
     /// Row-major, as they are compared.
     queries: Vec<f32>,
-    /// The rows that count for no query, neither as found nor as to be found; empty where all rows do.
+    /// For each query the rows that count neither as found nor as to be found; empty where all rows count.
     own: Vec<Range<usize>>,
     exact: Neighbors,
 }

@@ -55,5 +55,5 @@ mod output;
 pub mod retrieval;
 
 pub use error::{Error, Result};
-pub use output::{Existing, check_free};
+pub use output::{Existing, check_free, write_bytes};
 pub use wgpu;

@@ -38,6 +38,15 @@ pub(crate) fn write_file(
     renamed.map(drop).map_err(|e| Error::io(path, "rename a finished file to")(e.error))
 }
 
+/// Writes `bytes` as a file, whole or not at all.
+///
+/// # Errors
+/// As [`check_free`].
+pub fn write_bytes(path: impl AsRef<Path>, bytes: &[u8], existing: Existing) -> Result<()> {
+    let path = path.as_ref();
+    write_file(path, existing, |out| out.write_all(bytes).map_err(Error::io(path, "write")))
+}
+
 /// Fails early, before any work, where a file could not be written: its folder is missing or takes no files, or what
 /// has its name already may not be replaced.
 ///

@@ -45,22 +45,28 @@ impl Asked {
         (index_file, index): (&Path, &Index),
         (queries_file, queries): (&Path, &NpyFiles),
     ) -> Result<Option<usize>> {
-        let input = |path: &Path, found, remedy: &str| {
-            let path = PathBuf::from(path);
-            Error::Input { path, found, remedy: remedy.into() }
-        };
-        if queries.dim() != index.dim() {
-            let (file, dim) = (index_file.display(), index.dim());
-            let found = format!("has rows of {}, where the index {file} has {dim}", queries.dim());
-            return Err(input(queries_file, found, "pass features of the same model as the index"));
-        }
-        if !index.is_trained() {
-            return Err(input(index_file, "is not trained, so it has no rows".into(), "search an index that has rows"));
-        }
+        check_fits((index_file, index), (queries_file, queries))?;
         match (index.nlist().zip(index.nprobe()), self.nprobe) {
             (None, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
             (None, None) => Ok(None),
             (Some((nlist, nprobe)), asked) => Ok(Some(asked.map_or(nprobe, NonZeroUsize::get).min(nlist))),
         }
     }
+}
+
+/// Fails where the rows of a file are no queries for an index.
+pub fn check_fits((index_file, index): (&Path, &Index), (rows_file, rows): (&Path, &NpyFiles)) -> Result<()> {
+    let input = |path: &Path, found, remedy: &str| {
+        let path = PathBuf::from(path);
+        Error::Input { path, found, remedy: remedy.into() }
+    };
+    if rows.dim() != index.dim() {
+        let (file, dim) = (index_file.display(), index.dim());
+        let found = format!("has rows of {}, where the index {file} has {dim}", rows.dim());
+        return Err(input(rows_file, found, "pass features of the same model as the index"));
+    }
+    if !index.is_trained() {
+        return Err(input(index_file, "is not trained, so it has no rows".into(), "search an index that has rows"));
+    }
+    Ok(())
 }

@@ -5,15 +5,20 @@ mod blend;
 mod build;
 mod completions;
 mod devices;
+mod eval;
 mod expand;
+mod grid;
 mod info;
 mod job;
 mod live;
 mod outputs;
 mod plan;
+mod plot;
 mod progress;
 mod report;
 mod search;
+mod truth;
+mod tune;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -43,6 +48,8 @@ enum Command {
     Blend(blend::BlendArgs),
     Expand(expand::ExpandArgs),
     Live(live::LiveArgs),
+    Eval(eval::EvalArgs),
+    Tune(tune::TuneArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
@@ -64,6 +71,8 @@ fn execute(command: &Command) -> Result<()> {
         Command::Blend(args) => args.job.print(&blend::run(args)?),
         Command::Expand(args) => args.job.print(&expand::run(args)?),
         Command::Live(args) => report::print(&live::run(args)?, args.json),
+        Command::Eval(args) => args.job.print(&eval::run(args)?),
+        Command::Tune(args) => args.job.print(&tune::run(args)?),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

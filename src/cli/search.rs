@@ -146,7 +146,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
 }
 
 /// A warning where distances of unit vectors from the index's rows tell little.
-fn not_unit(index: &Index, rows: &IndexRows) -> Result<Vec<String>> {
+pub fn not_unit(index: &Index, rows: &IndexRows) -> Result<Vec<String>> {
     let mut some = vec![0.0; rows.rows().min(1000) * rows.dim()];
     rows.read(0, &mut some)?;
     let unit = |row: &[f32]| {

@@ -43,6 +43,20 @@ pub trait FeatureSource: Sync {
     fn read(&self, start: usize, out: &mut [f32]) -> Result<()>;
 }
 
+impl<T: FeatureSource + ?Sized> FeatureSource for &T {
+    fn rows(&self) -> usize {
+        (**self).rows()
+    }
+
+    fn dim(&self) -> usize {
+        (**self).dim()
+    }
+
+    fn read(&self, start: usize, out: &mut [f32]) -> Result<()> {
+        (**self).read(start, out)
+    }
+}
+
 /// The rows that `len` floats from row `start` on stand for, where the matrix has them all.
 pub(crate) fn rows_asked(source: &dyn FeatureSource, start: usize, len: usize) -> Result<Range<usize>> {
     let (rows, dim) = (source.rows(), source.dim());

@@ -4,7 +4,11 @@
 mod add;
 mod block_lists;
 mod build;
+mod cheapest;
 mod code_blocks;
+mod evaluate;
+mod exact;
+mod ground_truth;
 mod inverted_lists;
 mod ivf_pq_fast_scan;
 mod mapped_floats;
@@ -23,7 +27,11 @@ mod tune;
 
 pub use block_lists::{BlockList, BlockLists};
 pub use build::Progress;
+pub use cheapest::Cheapest;
 pub use code_blocks::CodeBlocks;
+pub use evaluate::Evaluated;
+pub(crate) use exact::ExactSearch;
+pub use ground_truth::{GroundTruth, Quality};
 pub use inverted_lists::{InvertedList, InvertedLists};
 pub use ivf_pq_fast_scan::IvfPqFastScan;
 pub(crate) use mapped_floats::MappedFloats;

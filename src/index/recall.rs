@@ -2,17 +2,17 @@
 //! among the other rows tell how far down the index has them.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::Neighbors;
-use crate::device::{Device, RowRanges, TopK};
+use super::exact::ExactSearch;
+use crate::device::Device;
 use crate::error::Result;
 use crate::factory::Metric;
-use crate::features::{MemoryRows, for_each_batch};
+use crate::features::{FeatureSource, MemoryRows};
 
 /// Stretches of the recording that are held back, spread evenly over it.
 const STRETCHES: usize = 20;
@@ -25,23 +25,23 @@ pub(super) struct HeldBack {
     /// Row-major.
     pub queries: Vec<f32>,
     /// The stretch of each query.
-    own: Vec<Range<usize>>,
+    pub own: Vec<Range<usize>>,
     dim: usize,
 }
 
 impl HeldBack {
     /// Draws stretches from `rows`, of fewer rows where the voice is short: half of a voice is held back at most, until
     /// stretches are single rows.
-    pub fn draw(rows: &[f32], dim: usize, seed: u64) -> Self {
-        let (mut rng, mut own) = (ChaCha8Rng::seed_from_u64(seed), Vec::new());
-        for stretch in stretches(rows.len() / dim, |slack| rng.random_range(0..=slack)) {
+    pub fn draw(rows: &dyn FeatureSource, seed: u64) -> Result<Self> {
+        let (mut rng, dim) = (ChaCha8Rng::seed_from_u64(seed), rows.dim());
+        let (mut queries, mut own) = (Vec::new(), Vec::new());
+        for stretch in stretches(rows.rows(), |slack| rng.random_range(0..=slack)) {
+            let asked = queries.len();
+            queries.resize(asked + stretch.len() * dim, 0.0);
+            rows.read(stretch.start, &mut queries[asked..])?;
             own.extend(stretch.clone().map(|_| stretch.clone()));
         }
-        let mut queries = Vec::with_capacity(own.len() * dim);
-        for stretch in own.chunk_by(|a, b| a == b).map(|same| &same[0]) {
-            queries.extend_from_slice(&rows[stretch.start * dim..stretch.end * dim]);
-        }
-        Self { queries, own, dim }
+        Ok(Self { queries, own, dim })
     }
 
     /// Number of queries.
@@ -54,41 +54,15 @@ impl HeldBack {
     pub fn exact_neighbors(
         &self,
         device: &Device,
-        rows: &[f32],
+        rows: &dyn FeatureSource,
         metric: Metric,
         k: usize,
         batch_rows: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<Neighbors> {
-        let queries = device.upload(&self.queries, self.dim)?;
-        let mut nearest: Vec<Vec<(f32, i64)>> = vec![Vec::new(); self.len()];
-        for_each_batch(&MemoryRows::new(rows, self.dim)?, batch_rows, |start, batch| {
-            let rows = device.row_set(&Arc::new(batch.to_vec()), self.dim)?;
-            let mut ranges = RowRanges::default();
-            for own in &self.own {
-                let inside = |row: usize| row.clamp(start, start + rows.rows()) - start;
-                let [before, behind] = [0..inside(own.start), inside(own.end)..rows.rows()];
-                ranges.push([before, behind].map(|range| range.start as u32..range.end as u32));
-            }
-            let top = device.exact_topk(&queries, &rows, &ranges, metric, k)?;
-            let found = top.distances.chunks_exact(k).zip(top.rows.chunks_exact(k));
-            for (nearest, (distances, ids)) in nearest.iter_mut().zip(found) {
-                let ids = ids.iter().filter(|&&id| id != TopK::NONE).map(|&id| start as i64 + i64::from(id));
-                nearest.extend(distances.iter().copied().zip(ids));
-                // Stable: of equally near rows the lowest stays first.
-                nearest.sort_by(|a, b| if metric == Metric::L2 { a.0.total_cmp(&b.0) } else { b.0.total_cmp(&a.0) });
-                nearest.truncate(k);
-            }
-            progress(start + rows.rows());
-            Ok(())
-        })?;
-        let mut neighbors = Neighbors { k, ..Neighbors::default() };
-        for mut nearest in nearest {
-            nearest.resize(k, (metric.worst(), -1));
-            neighbors.distances.extend(nearest.iter().map(|pair| pair.0));
-            neighbors.ids.extend(nearest.iter().map(|pair| pair.1));
-        }
-        Ok(neighbors)
+        let queries = MemoryRows::new(&self.queries, self.dim)?;
+        let search = ExactSearch { device, queries: &queries, rows, metric, k, batch_rows };
+        search.run(&self.own, |share| progress((share * rows.rows() as f64).round() as usize))
     }
 
     /// At which rank `found` has each of the `exact` neighbours.
@@ -181,15 +155,16 @@ mod tests {
     fn neighbours_are_those_outside_the_own_stretch() {
         // Row i is [i], and rows 2 and 3 were held back together.
         let rows: Vec<f32> = (0..7).map(|i| i as f32).collect();
+        let source = MemoryRows::new(&rows, 1).unwrap();
         let held = HeldBack { queries: vec![2.0, 3.0], own: vec![2..4, 2..4], dim: 1 };
         for batch_rows in [1, 2, 3, 100] {
             let mut done = 0;
             let neighbors =
-                held.exact_neighbors(&Device::cpu(), &rows, Metric::L2, 3, batch_rows, |rows| done = rows).unwrap();
+                held.exact_neighbors(&Device::cpu(), &source, Metric::L2, 3, batch_rows, |rows| done = rows).unwrap();
             assert_eq!((neighbors.ids, done), (vec![1, 0, 4, 4, 1, 5], 7), "{batch_rows}");
             assert_eq!(neighbors.distances, [1.0, 4.0, 4.0, 1.0, 4.0, 4.0], "{batch_rows}");
         }
-        let all = held.exact_neighbors(&Device::cpu(), &rows, Metric::InnerProduct, 6, 4, |_| ()).unwrap();
+        let all = held.exact_neighbors(&Device::cpu(), &source, Metric::InnerProduct, 6, 4, |_| ()).unwrap();
         assert_eq!(all.ids, [[6, 5, 4, 1, 0, -1]; 2].concat());
     }
 

@@ -147,7 +147,14 @@ impl Searcher {
         outcome
     }
 
-    /// The `found.k` nearest rows of each query, as far as they are known before any re-ranking.
+    /// The `count` nearest rows of each query, as far as they are known before any re-ranking.
+    pub(super) fn candidates(&self, queries: &[f32], count: usize, nprobe: Option<usize>) -> Result<Neighbors> {
+        let mut found = Neighbors { k: count, ..Neighbors::default() };
+        self.candidates_with(queries, nprobe, &mut Workspace::default(), &mut found)?;
+        Ok(found)
+    }
+
+    /// The same, `found.k` a query.
     fn candidates_with(
         &self,
         queries: &[f32],

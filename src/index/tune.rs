@@ -9,7 +9,7 @@ use super::recall::{HeldBack, Ranks};
 use super::{Index, IndexKind, Neighbors, SearchParams, Searcher};
 use crate::device::{Device, MAX_K};
 use crate::error::{Error, Result};
-use crate::features::l2_normalize;
+use crate::features::{MemoryRows, l2_normalize};
 
 /// Neighbours that RVC asks for.
 const K: usize = 8;
@@ -68,7 +68,8 @@ impl Index {
             self.set_k_factor(k_factor)?;
         }
         let rows = refine.rows();
-        let held = HeldBack::draw(&rows, self.dim, seed);
+        let rows = MemoryRows::new(&rows, self.dim)?;
+        let held = HeldBack::draw(&rows, seed)?;
         let batch_rows = device.batch_plan(self.ntotal(), self.dim, 1, batch_rows).batch_rows;
         let exact = held.exact_neighbors(device, &rows, self.metric, K, batch_rows, progress)?;
         let lists = self.list_ranks(device, &held.queries, &exact)?;
@@ -150,7 +151,6 @@ mod tests {
     use super::*;
     use crate::cluster::KMeansParams;
     use crate::factory::{IndexSpec, Metric};
-    use crate::features::MemoryRows;
 
     const OPEN: SearchParams = SearchParams { nprobe: None, k_factor: None };
 

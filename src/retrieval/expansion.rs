@@ -2,24 +2,19 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use pulp::Arch;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::device::WeightedSum;
-use crate::device::{Device, MAX_K, RowRanges, TopK};
+use crate::device::{Device, MAX_K, WeightedSum};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
-use crate::features::{FeatureSource, Normalized, for_each_batch, l2_normalize, rows_asked};
+use crate::features::{FeatureSource, Normalized, l2_normalize, rows_asked};
+use crate::index::{ExactSearch, Neighbors};
 
-/// Rows that look for their neighbours at a time.
-const BATCH: usize = 1024;
 /// Floats of the rows that they are compared with that are on the device at a time, at most.
 const RESIDENT: usize = 1 << 26;
-/// What stands for an id where there is no neighbour.
-const NONE: usize = usize::MAX;
 
 /// How rows are expanded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -70,7 +65,8 @@ pub struct Expanded<'a> {
     rows: Normalized<'a>,
     by: Normalized<'a>,
     params: ExpandParams,
-    nearest: Nearest,
+    /// By inner product; where a row of NaN has none, the cosine weighs nothing.
+    nearest: Neighbors,
 }
 
 impl<'a> Expanded<'a> {
@@ -86,7 +82,7 @@ impl<'a> Expanded<'a> {
         by: &'a dyn FeatureSource,
         params: ExpandParams,
         batch_rows: Option<usize>,
-        progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<Self> {
         params.check_for(by.rows())?;
         if rows.dim() != by.dim() {
@@ -94,13 +90,23 @@ impl<'a> Expanded<'a> {
             return Err(Error::parameter("rows", found, format!("they are expanded by rows of {}", by.dim())));
         }
         let (rows, by) = (Normalized(rows), Normalized(by));
-        let nearest = Nearest::find(device, &rows, &by, params.num_expand, batch_rows, progress)?;
+        let search = ExactSearch {
+            device,
+            queries: &rows,
+            rows: &by,
+            metric: Metric::InnerProduct,
+            k: params.num_expand,
+            batch_rows: batch_rows.unwrap_or((RESIDENT / by.dim()).max(1)),
+        };
+        // Rows that were compared with half of the others are half done.
+        let nearest = search.run(&[], |share| progress((share * rows.rows() as f64).round() as usize))?;
         Ok(Self { rows, by, params, nearest })
     }
 
     /// One row: itself in `out`, replaced by its expansion.
     fn expand(&self, number: usize, out: &mut [f32], scratch: &mut Vec<f32>) -> Result<()> {
-        let (ids, cosines) = self.nearest.of(number);
+        let places = number * self.nearest.k..(number + 1) * self.nearest.k;
+        let (ids, cosines) = (&self.nearest.ids[places.clone()], &self.nearest.distances[places]);
         let greatest = cosines.iter().copied().fold(0.0, f32::max);
         if greatest == 0.0 {
             return Ok(());
@@ -110,7 +116,7 @@ impl<'a> Expanded<'a> {
         scratch.resize(ids.len() * out.len(), 0.0);
         for ((&id, &weight), neighbor) in ids.iter().zip(&weights).zip(scratch.chunks_exact_mut(out.len())) {
             if weight != 0.0 {
-                self.by.read(id, neighbor)?;
+                self.by.read(id as usize, neighbor)?;
             }
         }
         let dim = out.len();
@@ -134,66 +140,6 @@ impl FeatureSource for Expanded<'_> {
         self.rows.read(start, out)?;
         let out = out.par_chunks_exact_mut(self.dim()).enumerate();
         out.try_for_each_init(Vec::new, |scratch, (at, out)| self.expand(rows.start + at, out, scratch))
-    }
-}
-
-/// The nearest rows of each row by inner product, nearest first.
-struct Nearest {
-    k: usize,
-    /// [`NONE`] where there is none, which only a row of NaN meets.
-    ids: Vec<usize>,
-    cosines: Vec<f32>,
-}
-
-impl Nearest {
-    fn find(
-        device: &Device,
-        rows: &dyn FeatureSource,
-        by: &dyn FeatureSource,
-        k: usize,
-        batch_rows: Option<usize>,
-        mut progress: impl FnMut(usize),
-    ) -> Result<Self> {
-        let (count, dim) = (rows.rows(), rows.dim());
-        let mut nearest = Self { k, ids: vec![NONE; count * k], cosines: vec![f32::MIN; count * k] };
-        let resident = batch_rows.unwrap_or((RESIDENT / dim).max(1));
-        let batch = batch_rows.map_or(BATCH, |rows| rows.min(BATCH));
-        for_each_batch(by, resident, |start, some| {
-            let set = device.row_set(&Arc::new(some.to_vec()), dim)?;
-            for_each_batch(rows, batch, |first, asked| {
-                let asked = device.upload(asked, dim)?;
-                let ranges = RowRanges::all(asked.rows(), set.rows() as u32);
-                let top = device.exact_topk(&asked, &set, &ranges, Metric::InnerProduct, k)?;
-                nearest.merge(first, start, &top);
-                // Rows that were compared with half of the others are half done.
-                progress((first + asked.rows() + count * (start / resident)) / by.rows().div_ceil(resident));
-                Ok(())
-            })
-        })?;
-        Ok(nearest)
-    }
-
-    /// Takes in what the rows from `first` on found among those from `start` on.
-    fn merge(&mut self, first: usize, start: usize, top: &TopK) {
-        let k = self.k;
-        let found = top.rows.chunks_exact(k).zip(top.distances.chunks_exact(k));
-        let ids = self.ids[first * k..].chunks_exact_mut(k).zip(self.cosines[first * k..].chunks_exact_mut(k));
-        for ((ids, cosines), (rows, distances)) in ids.zip(found) {
-            let known = ids.iter().copied().zip(cosines.iter().copied());
-            let new = rows.iter().zip(distances).filter(|(row, cosine)| **row != TopK::NONE && !cosine.is_nan());
-            let mut all: Vec<(usize, f32)> = known.filter(|(id, _)| *id != NONE).collect();
-            all.extend(new.map(|(&row, &cosine)| (start + row as usize, cosine)));
-            // Stable: of equally near rows the lowest stays first.
-            all.sort_by(|a, b| b.1.total_cmp(&a.1));
-            for ((id, cosine), found) in ids.iter_mut().zip(cosines).zip(all) {
-                (*id, *cosine) = found;
-            }
-        }
-    }
-
-    fn of(&self, number: usize) -> (&[usize], &[f32]) {
-        let places = number * self.k..(number + 1) * self.k;
-        (&self.ids[places.clone()], &self.cosines[places])
     }
 }
 

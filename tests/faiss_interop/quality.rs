@@ -9,7 +9,7 @@ use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::{IndexSpec, Metric};
 use rvc_gpu_index::faiss::write_index;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
-use rvc_gpu_index::index::{Index, Recipe, SearchParams};
+use rvc_gpu_index::index::{GroundTruth, Index, Recipe, SearchParams, Searcher};
 
 use super::Case;
 use super::faiss::{Faiss, Outcome, Setting};
@@ -26,6 +26,9 @@ pub fn cases() -> Vec<(String, Case)> {
     ] {
         let name = format!("quality/{voice}/{}", factory.unwrap_or("default"));
         cases.push((name, Box::new(move |faiss| finds_nearly_all(faiss, voice, queries, factory))));
+    }
+    for factory in ["IVF20,Flat", "IVF20,PQx4fs,RFlat"] {
+        cases.push((format!("quality/cheapest/{factory}"), Box::new(move |faiss| finds_as_much(faiss, factory))));
     }
     cases
 }
@@ -61,6 +64,33 @@ fn finds_nearly_all(faiss: &Faiss, voice: &str, queries: &str, factory: Option<&
     }
     let recall = hits as f64 / (queries.rows() * K) as f64;
     if recall < 0.99 { Err(format!("{recall} of the neighbours are found, {tuned:?}").into()) } else { Ok(()) }
+}
+
+/// The cheapest setting for a recall is what faiss searches by, and finds the same share with.
+fn finds_as_much(faiss: &Faiss, factory: &str) -> Outcome {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/voice-sample");
+    let (voice, queries) = (NpyFiles::open(&[&data])?, NpyFiles::open(&[data.join("query256.npy")])?);
+    let mut index = Index::new(&factory.parse::<IndexSpec>()?, Metric::L2, voice.dim())?;
+    index.train(&Device::cpu(), &voice, &KMeansParams::default(), &mut |_| ())?;
+    index.add(&Device::cpu(), &voice, None, &mut |_| ())?;
+    let searcher = Searcher::new(index.clone(), &Device::cpu())?;
+    let truth = GroundTruth::new(&searcher, &queries, None, K, None, |_| ())?;
+    let chosen = searcher.cheapest(&truth, 0.9)?.chosen;
+    let nprobe = chosen.nprobe.ok_or("an index with lists has no nprobe")?;
+    index.set_nprobe(nprobe)?;
+    chosen.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
+
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tuned.index");
+    write_index(&index, &file, Existing::Keep)?;
+    let (described, _) = faiss.describe(&file)?;
+    if described["nprobe"] != nprobe || described["k_factor"].as_f64() != chosen.k_factor.map(f64::from) {
+        return Err(format!("faiss reads {described} where {chosen:?} was written").into());
+    }
+    let setting = Setting { k: K, nprobe, k_factor: chosen.k_factor.unwrap_or(1.0) as usize };
+    let recall = truth.judge(&faiss.search(&file, truth.queries(), voice.dim(), &[setting])?[0])?.recall;
+    let off = (recall - chosen.quality.recall).abs();
+    if recall < 0.89 || off > 0.002 { Err(format!("faiss finds {recall}, {chosen:?}").into()) } else { Ok(()) }
 }
 
 fn read_all(source: &NpyFiles) -> Outcome<Vec<f32>> {

@@ -1,0 +1,58 @@
+//! What the commands that judge an index have in common.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use rvc_gpu_index::device::MAX_K;
+use rvc_gpu_index::features::{FeatureSource, NpyFiles};
+use rvc_gpu_index::index::Index;
+use rvc_gpu_index::{Error, Result};
+
+use super::asked::check_fits;
+use super::job::JobArgs;
+use super::progress::Progress;
+
+/// An index, and what is true about it.
+#[derive(Args)]
+pub struct TruthArgs {
+    /// Index file of this program or of faiss
+    pub index: PathBuf,
+    /// Rows whose exact neighbours count, row i having the id i: an experiment folder, a folder of .npy files or .npy
+    /// files, named one by one [default: the rows of the index, where it has exact ones]
+    #[arg(long, value_name = "ROWS")]
+    base: Vec<PathBuf>,
+    /// Neighbours a query
+    #[arg(short, default_value = "8", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K as u64))]
+    pub k: usize,
+}
+
+impl TruthArgs {
+    /// Opens the rows that count; `None` for those of the index.
+    pub fn base(&self) -> Result<Option<NpyFiles>> {
+        if self.base.is_empty() { Ok(None) } else { NpyFiles::open(&self.base).map(Some) }
+    }
+
+    /// Fails where an index cannot be judged by such rows; reads them in search of NaN and infinity.
+    pub fn check(
+        &self,
+        index: &Index,
+        base: Option<&mut NpyFiles>,
+        job: &JobArgs,
+        progress: &mut Progress,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        if index.ntotal() == 0 {
+            let (path, found) = (self.index.clone(), "has no rows".to_string());
+            return Err(Error::Input { path, found, remedy: "name an index that has".into() });
+        }
+        let Some(base) = base else { return Ok(()) };
+        check_fits((&self.index, index), (&self.base[0], base))?;
+        job.check_finite(base, progress, warnings).map(drop)
+    }
+}
+
+/// The rows that count, as the library takes them.
+pub fn source(base: &Option<NpyFiles>) -> Option<&dyn FeatureSource> {
+    base.as_ref().map(|base| base as &dyn FeatureSource)
+}

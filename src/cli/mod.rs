@@ -4,6 +4,7 @@ mod asked;
 mod blend;
 mod build;
 mod completions;
+mod compress;
 mod devices;
 mod expand;
 mod info;
@@ -41,6 +42,7 @@ enum Command {
     Search(search::SearchArgs),
     Blend(blend::BlendArgs),
     Expand(expand::ExpandArgs),
+    Compress(compress::CompressArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
@@ -61,6 +63,7 @@ fn execute(command: &Command) -> Result<()> {
         Command::Search(args) => args.job.print(&search::run(args)?),
         Command::Blend(args) => args.job.print(&blend::run(args)?),
         Command::Expand(args) => args.job.print(&expand::run(args)?),
+        Command::Compress(args) => args.job.print(&compress::run(args)?),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

@@ -14,6 +14,8 @@ use super::outputs::Outputs;
 pub struct Plan {
     /// As it begins: without training and rows.
     pub index: Index,
+    /// Rows that stand for all rows of the voice, where it is compressed; the index is planned for them.
+    pub clusters: Option<usize>,
     /// What a tuning leaves as it was asked for; None where nothing is tuned.
     pub tuning: Option<SearchParams>,
     pub outputs: Outputs,
@@ -22,7 +24,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(args: &BuildArgs, voice: &NpyFiles) -> Result<Self> {
-        let (rows, recipe) = (voice.rows(), args.recipe);
+        let clusters = args.compress.clusters(voice.rows())?;
+        let (rows, recipe) = (clusters.unwrap_or(voice.rows()), args.recipe);
         let (mut spec, metric) = args.metric.apply(args.factory.clone().unwrap_or_else(|| recipe.spec(rows)));
         let nlist = nlist(args, &spec, rows)?;
         let nprobe = nprobe(args, &spec, nlist)?;
@@ -34,7 +37,7 @@ impl Plan {
         let outputs = Outputs::new(args, voice, &index)?;
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
         outputs.check(voice, args.job.existing(), named)?;
-        Ok(Self { index, tuning, outputs, warnings })
+        Ok(Self { index, clusters, tuning, outputs, warnings })
     }
 }
 

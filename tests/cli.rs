@@ -67,7 +67,7 @@ fn an_experiment_gets_the_files_that_rvc_names() {
 #[test]
 fn names_follow_the_factory_and_the_version() {
     let folder = with_voice("voice-sample-v2", "声/モデル.npy");
-    ok(&folder, "build 声/モデル.npy --device cpu --recipe tips --metric cosine");
+    ok(&folder, "build 声/モデル.npy --device cpu --recipe tips --metric cosine --min-list 0");
     let name = "added_L2norm_IVF31_Flat_nprobe_2_モデル.npy_v2.index";
     assert_eq!(json(&folder, &format!("info 声/モデル.npy/{name}"))["kind"], "L2norm,IVF31,Flat");
     ok(&folder, "build 声/モデル.npy --device cpu --factory Flat --metric ip");

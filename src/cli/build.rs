@@ -66,6 +66,10 @@ pub struct BuildArgs {
     /// measures]
     #[arg(long, value_name = "FACTOR")]
     pub k_factor: Option<f32>,
+    /// Dissolve lists of fewer rows, which then fall to the next nearest ones: where a search visits one list, a live
+    /// host finds its 8 rows there [default: 8 for an experiment folder, else 0]
+    #[arg(long, value_name = "N")]
+    pub min_list: Option<usize>,
     /// Passes of the k-means that finds the lists
     #[arg(long, value_name = "N", default_value = "10")]
     pub iterations: NonZeroUsize,
@@ -99,6 +103,8 @@ pub struct BuildReport {
     metric: Metric,
     nlist: Option<usize>,
     nprobe: Option<usize>,
+    /// Lists that were too short, and are not among nlist.
+    dissolved_lists: usize,
     k_factor: Option<f32>,
     expand: Option<ExpandParams>,
     /// Share of the exact neighbours that a search finds, where it was measured.
@@ -154,8 +160,9 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     }
     seconds.scan = clock.lap();
 
-    let Plan { mut index, clusters, tuning, mut outputs, warnings: planned } = plan;
-    progress.warn_all(planned, &mut warnings);
+    let Plan { mut index, clusters, min_list, tuning, mut outputs, warnings: foreseen } = plan;
+    progress.warn_all(foreseen, &mut warnings);
+    let planned = index.spec();
     let params = CompressParams { seed: args.seed, batch_rows: args.job.batch_rows(), ..CompressParams::default() };
     let compressed = clusters.map(|left| compress(&device, &voice, left, &params, &mut progress)).transpose()?;
     let left = compressed.as_ref().map(|left| MemoryRows::new(&left.centroids, voice.dim())).transpose()?;
@@ -168,6 +175,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
 
     let training = train(args, &mut index, &device, rows, &mut progress)?;
     progress.warn_all(training.warnings.clone(), &mut warnings);
+    let dissolved_lists = dissolve(args, &mut index, &device, rows, min_list, &mut progress)?;
     seconds.train = clock.lap();
     let mut trained = outputs.trained.is_some().then(|| index.clone());
     add(args, &mut index, &device, rows, &mut progress)?;
@@ -176,7 +184,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let tuned = tuning.map(|fixed| tune(args, &fixed, &mut index, &device, &mut progress)).transpose()?;
     if let Some(tuned) = &tuned {
         progress.warn_all(tuned.warnings.clone(), &mut warnings);
-        outputs = Outputs::new(args, &voice, &index)?;
+        outputs = Outputs::new(args, &voice, &index, &planned)?;
         outputs.check(&voice, args.job.existing(), true)?;
         if let (Some(trained), Some(nprobe)) = (&mut trained, tuned.nprobe) {
             trained.set_nprobe(nprobe)?;
@@ -197,6 +205,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         metric: index.metric(),
         nlist: index.nlist(),
         nprobe: index.nprobe(),
+        dissolved_lists,
         k_factor: index.refine().map(Refine::k_factor),
         expand: args.expand,
         recall: tuned.as_ref().and_then(|tuned| tuned.recall),
@@ -231,6 +240,25 @@ fn train(
     });
     progress.finish();
     training
+}
+
+/// Dissolves short lists; returns how many.
+fn dissolve(
+    args: &BuildArgs,
+    index: &mut Index,
+    device: &Device,
+    rows: &dyn FeatureSource,
+    min_list: usize,
+    progress: &mut Progress,
+) -> Result<usize> {
+    let total = rows.rows();
+    let dissolved = index.dissolve_short_lists(device, rows, min_list, args.job.batch_rows(), &mut |at| {
+        if let At::Assigning { rows } = at {
+            progress.at("balancing", rows, total);
+        }
+    });
+    progress.finish();
+    dissolved
 }
 
 fn add(
@@ -305,6 +333,9 @@ impl Display for BuildReport {
         line(f, "index", format_args!("{}, {}", self.factory, self.metric))?;
         if let (Some(nlist), Some(nprobe)) = (self.nlist, self.nprobe) {
             line(f, "nlist", format_args!("{nlist}, of which a search visits {nprobe}"))?;
+        }
+        if self.dissolved_lists > 0 {
+            line(f, "dissolved", format_args!("{} lists that were too short", self.dissolved_lists))?;
         }
         if let Some(k_factor) = self.k_factor {
             line(f, "k_factor", format_args!("{k_factor}, candidates a neighbour that are re-ranked"))?;

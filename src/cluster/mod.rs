@@ -25,7 +25,7 @@ pub use compress::{
 };
 pub use mini_batch::{MiniBatchKMeans, MiniBatchParams, mini_batch_k_means};
 pub use product_quantizer::{PqTraining, train_product_quantizer};
-use sample::RowSample;
+pub(crate) use sample::RowSample;
 
 /// What a k-means is asked to do. The defaults are faiss's for a coarse quantizer.
 #[derive(Clone, Debug, PartialEq)]

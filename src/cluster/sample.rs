@@ -12,7 +12,7 @@ use crate::features::FeatureSource;
 const RUN: usize = 4;
 
 /// Distinct rows of another source, in their order there.
-pub(super) struct RowSample<'a> {
+pub(crate) struct RowSample<'a> {
     source: &'a dyn FeatureSource,
     rows: Vec<usize>,
 }

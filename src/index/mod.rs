@@ -18,6 +18,7 @@ mod refine;
 mod rows;
 mod rvc_files;
 mod searcher;
+mod short_lists;
 mod spread;
 mod tune;
 

@@ -35,7 +35,7 @@
 //! | [`features`] | what comes in: experiment folders and `.npy` files, read in batches |
 //! | [`factory`] | what is asked for: faiss's factory strings, metrics |
 //! | [`device`] | where it runs: the CPU engine or a GPU, and the stages both offer |
-//! | [`cluster`] | k-means over those stages |
+//! | [`cluster`] | k-means over those stages; the rows that stand for a voice |
 //! | [`index`] | the index, recipes for its parameters, and the searcher |
 //! | [`faiss`] | faiss files, in and out |
 //! | [`retrieval`] | what a voice host does with neighbours: blending, alpha query expansion |

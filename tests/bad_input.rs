@@ -2,26 +2,14 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/fails.rs"]
+mod fails;
 
 use common::{Folder, npy, npy_f32, some_rows, text};
+use fails::fails;
 
 const USAGE: i32 = 2;
 const FAILURE: i32 = 1;
-
-/// Runs a command that must fail, say each of `said`, print nothing else, and leave the folder as it was.
-fn fails(folder: &Folder, code: i32, line: &str, said: &[&str]) {
-    let before = folder.content();
-    let output = folder.run(line);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{line}\n{error}");
-    assert!(error.starts_with("error: ") && error.matches("error: ").count() == 1, "{line}\n{error}");
-    for said in said {
-        assert!(error.contains(said), "{line}\n{error}\nshould say {said}");
-    }
-    assert!(!error.contains("panicked"), "{error}");
-    assert!(output.stdout.is_empty(), "{line}\n{}", text(&output.stdout));
-    assert!(folder.content() == before, "{line} left something behind");
-}
 
 /// A folder with `rows.npy`, 100 × 4, and `rows.index` over it.
 fn small() -> Folder {

@@ -2,6 +2,8 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/runs.rs"]
+mod runs;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,6 +11,7 @@ use std::path::Path;
 use common::{Folder, npy_f32, some_rows, text};
 use ndarray::Array2;
 use ndarray_npy::NpzReader;
+use runs::{json, ok};
 use serde_json::Value;
 
 const ADDED: &str = "voice/added_IVF77_Flat_nprobe_1_voice_v1.index";
@@ -27,18 +30,6 @@ fn with_voice(sample: &str, voice: &str) -> Folder {
         }
     }
     folder
-}
-
-/// Runs the command, which must succeed; returns what it printed.
-fn ok(folder: &Folder, line: &str) -> String {
-    let output = folder.run(line);
-    assert!(output.status.success(), "{line}\n{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// As [`ok`], with one JSON object and nothing else on stdout.
-fn json(folder: &Folder, line: &str) -> Value {
-    serde_json::from_str(&ok(folder, &format!("{line} --json"))).unwrap()
 }
 
 #[test]
@@ -76,7 +67,7 @@ fn an_experiment_gets_the_files_that_rvc_names() {
 #[test]
 fn names_follow_the_factory_and_the_version() {
     let folder = with_voice("voice-sample-v2", "声/モデル.npy");
-    ok(&folder, "build 声/モデル.npy --device cpu --recipe tips --metric cosine");
+    ok(&folder, "build 声/モデル.npy --device cpu --recipe tips --metric cosine --min-list 0");
     let name = "added_L2norm_IVF31_Flat_nprobe_2_モデル.npy_v2.index";
     assert_eq!(json(&folder, &format!("info 声/モデル.npy/{name}"))["kind"], "L2norm,IVF31,Flat");
     ok(&folder, "build 声/モデル.npy --device cpu --factory Flat --metric ip");
@@ -257,7 +248,7 @@ fn devices_are_listed_with_the_choice_of_auto() {
 fn help_version_and_completions() {
     let folder = Folder::new();
     assert_eq!(ok(&folder, "--version"), format!("rvc-gpu-index {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["build", "search", "completions"] {
+    for command in ["build", "search", "compress", "completions"] {
         assert!(ok(&folder, &format!("{command} --help")).contains("Example"), "{command}");
     }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

@@ -2,37 +2,18 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/fails.rs"]
+mod fails;
+#[path = "common/runs.rs"]
+mod runs;
 
 use std::fs;
 use std::path::Path;
 
 use common::{Folder, npy_f32, some_rows, text};
+use fails::fails;
+use runs::{json, ok};
 use serde_json::Value;
-
-/// Runs the command, which must succeed; returns what it printed.
-fn ok(folder: &Folder, line: &str) -> String {
-    let output = folder.run(line);
-    assert!(output.status.success(), "{line}\n{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// As [`ok`], with one JSON object and nothing else on stdout.
-fn json(folder: &Folder, line: &str) -> Value {
-    serde_json::from_str(&ok(folder, &format!("{line} --json"))).unwrap()
-}
-
-/// Runs a command that must fail, say each of `said`, print nothing else, and leave the folder as it was.
-fn fails(folder: &Folder, code: i32, line: &str, said: &[&str]) {
-    let before = folder.content();
-    let output = folder.run(line);
-    let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{line}\n{error}");
-    for said in said {
-        assert!(error.contains(said), "{line}\n{error}\nshould say {said}");
-    }
-    assert!(!error.contains("panicked") && output.stdout.is_empty(), "{line}\n{error}");
-    assert!(folder.content() == before, "{line} left something behind");
-}
 
 /// Rows of a file that the command wrote.
 fn rows(folder: &Folder, name: &str) -> Vec<f32> {

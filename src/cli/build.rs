@@ -5,24 +5,22 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use rvc_gpu_index::cluster::{KMeansParams, Training};
+use rvc_gpu_index::cluster::{CompressParams, Compressed, KMeansParams, Training};
 use rvc_gpu_index::device::{Device, PQ_CENTROIDS};
 use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
-use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
+use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles, write_npy};
 use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe, Refine, SearchParams, Tuned};
 use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Existing, Result, faiss};
 use serde::Serialize;
 
+use super::compress::{CompressTo, compress};
 use super::expand::expanded;
-use super::job::{Clock, JobArgs};
+use super::job::{Clock, JobArgs, WRITE_ROWS};
 use super::outputs::Outputs;
 use super::plan::{OrAuto, Plan};
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
-
-/// Rows of total_fea.npy that are written at a time.
-const WRITE_ROWS: usize = 8192;
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index build logs/my-voice
@@ -32,6 +30,8 @@ const EXAMPLES: &str = "Examples:
       writes added_PQ…x4fs_RFlat_kf…_my-voice_v2.index: 4-bit codes, and exact rows that re-rank what they find, tuned to
       find 99 % of the nearest rows
   rvc-gpu-index build features/ -o expanded.index --expand 3,3
+  rvc-gpu-index build logs/my-voice --compress auto --save-total-fea
+      indexes 10,000 representative rows where the voice has more than 200,000, as RVC does
   rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
 
 /// Build an index from the features of a voice
@@ -66,12 +66,20 @@ pub struct BuildArgs {
     /// measures]
     #[arg(long, value_name = "FACTOR")]
     pub k_factor: Option<f32>,
+    /// Dissolve lists of fewer rows, which then fall to the next nearest ones: where a search visits one list, a live
+    /// host finds its 8 rows there [default: 8 for an experiment folder, else 0]
+    #[arg(long, value_name = "N")]
+    pub min_list: Option<usize>,
     /// Passes of the k-means that finds the lists
     #[arg(long, value_name = "N", default_value = "10")]
     pub iterations: NonZeroUsize,
     /// Seed of the k-means: one seed on one device gives one file
     #[arg(long, value_name = "N", default_value_t = KMeansParams::default().seed)]
     pub seed: u64,
+    /// Index representative rows instead of all: auto (RVC's rule, 10,000 where there are more than 200,000), a number, or
+    /// off, by which the index keeps the voice's own frames; RVC's file names and layout are the same either way
+    #[arg(long, value_name = "N", default_value = "off")]
+    pub compress: CompressTo,
     /// Build over rows that are each replaced by the sum of their K nearest rows, times their cosine to the power of
     /// ALPHA (alpha query expansion); such rows have unit length. It helps some voices and hurts others
     #[arg(long, value_name = "ALPHA,K", allow_hyphen_values = true)]
@@ -88,11 +96,15 @@ pub struct BuildReport {
     device: DeviceName,
     rows: usize,
     dropped_rows: usize,
+    /// Rows of the index, and how they were found, where they stand for those of the voice.
+    compressed: Option<CompressedReport>,
     d: usize,
     factory: String,
     metric: Metric,
     nlist: Option<usize>,
     nprobe: Option<usize>,
+    /// Lists that were too short, and are not among nlist.
+    dissolved_lists: usize,
     k_factor: Option<f32>,
     expand: Option<ExpandParams>,
     /// Share of the exact neighbours that a search finds, where it was measured.
@@ -104,6 +116,13 @@ pub struct BuildReport {
     seconds: Seconds,
     files: Vec<WrittenFile>,
     warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct CompressedReport {
+    clusters: usize,
+    /// Passes over the rows, a fraction where the last one was cut short.
+    iterations: f64,
 }
 
 #[derive(Serialize)]
@@ -120,6 +139,7 @@ struct TrainingReport {
 #[derive(Default, Serialize)]
 struct Seconds {
     scan: f64,
+    compress: f64,
     expand: f64,
     train: f64,
     add: f64,
@@ -139,15 +159,23 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         plan = Plan::new(args, &voice)?;
     }
     seconds.scan = clock.lap();
-    let expanded = args.expand.map(|params| expanded(&device, &voice, &voice, params, &args.job, &mut progress));
+
+    let Plan { mut index, clusters, min_list, tuning, mut outputs, warnings: foreseen } = plan;
+    progress.warn_all(foreseen, &mut warnings);
+    let planned = index.spec();
+    let params = CompressParams { seed: args.seed, batch_rows: args.job.batch_rows(), ..CompressParams::default() };
+    let compressed = clusters.map(|left| compress(&device, &voice, left, &params, &mut progress)).transpose()?;
+    let left = compressed.as_ref().map(|left| MemoryRows::new(&left.centroids, voice.dim())).transpose()?;
+    let rows: &dyn FeatureSource = left.as_ref().map_or(&voice, |left| left);
+    seconds.compress = clock.lap();
+    let expanded = args.expand.map(|params| expanded(&device, rows, rows, params, &args.job, &mut progress));
     let expanded = expanded.transpose()?;
-    let rows: &dyn FeatureSource = expanded.as_ref().map_or(&voice, |expanded| expanded);
+    let rows: &dyn FeatureSource = expanded.as_ref().map_or(rows, |expanded| expanded);
     seconds.expand = clock.lap();
 
-    let Plan { mut index, tuning, mut outputs, warnings: planned } = plan;
-    progress.warn_all(planned, &mut warnings);
     let training = train(args, &mut index, &device, rows, &mut progress)?;
     progress.warn_all(training.warnings.clone(), &mut warnings);
+    let dissolved_lists = dissolve(args, &mut index, &device, rows, min_list, &mut progress)?;
     seconds.train = clock.lap();
     let mut trained = outputs.trained.is_some().then(|| index.clone());
     add(args, &mut index, &device, rows, &mut progress)?;
@@ -156,7 +184,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let tuned = tuning.map(|fixed| tune(args, &fixed, &mut index, &device, &mut progress)).transpose()?;
     if let Some(tuned) = &tuned {
         progress.warn_all(tuned.warnings.clone(), &mut warnings);
-        outputs = Outputs::new(args, &voice, &index)?;
+        outputs = Outputs::new(args, &voice, &index, &planned)?;
         outputs.check(&voice, args.job.existing(), true)?;
         if let (Some(trained), Some(nprobe)) = (&mut trained, tuned.nprobe) {
             trained.set_nprobe(nprobe)?;
@@ -171,11 +199,13 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
         device: device.info().into(),
         rows: voice.rows(),
         dropped_rows,
+        compressed: compressed.map(CompressedReport::from),
         d: voice.dim(),
         factory: index.spec().to_string(),
         metric: index.metric(),
         nlist: index.nlist(),
         nprobe: index.nprobe(),
+        dissolved_lists,
         k_factor: index.refine().map(Refine::k_factor),
         expand: args.expand,
         recall: tuned.as_ref().and_then(|tuned| tuned.recall),
@@ -191,17 +221,17 @@ fn train(
     args: &BuildArgs,
     index: &mut Index,
     device: &Device,
-    voice: &dyn FeatureSource,
+    rows: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<Training> {
     let iterations = args.iterations.get();
     let params =
         KMeansParams { iterations, seed: args.seed, batch_rows: args.job.batch_rows(), ..KMeansParams::default() };
-    let sampled = index.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(voice.rows());
+    let sampled = index.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(rows.rows());
     let total = sampled.saturating_mul(iterations);
     let codes = KMeansParams::product_quantizer();
-    let code_rows = voice.rows().min(PQ_CENTROIDS * codes.max_rows_per_centroid);
-    let training = index.train(device, voice, &params, &mut |at| match at {
+    let code_rows = rows.rows().min(PQ_CENTROIDS * codes.max_rows_per_centroid);
+    let training = index.train(device, rows, &params, &mut |at| match at {
         At::Training { iteration, rows } => progress.at("training", iteration * sampled + rows, total),
         At::TrainingCodes { iteration, rows } => {
             progress.at("codebooks", iteration * code_rows + rows, code_rows * codes.iterations);
@@ -212,16 +242,36 @@ fn train(
     training
 }
 
+/// Dissolves short lists; returns how many.
+fn dissolve(
+    args: &BuildArgs,
+    index: &mut Index,
+    device: &Device,
+    rows: &dyn FeatureSource,
+    min_list: usize,
+    progress: &mut Progress,
+) -> Result<usize> {
+    let total = rows.rows();
+    let dissolved = index.dissolve_short_lists(device, rows, min_list, args.job.batch_rows(), &mut |at| {
+        if let At::Assigning { rows } = at {
+            progress.at("balancing", rows, total);
+        }
+    });
+    progress.finish();
+    dissolved
+}
+
 fn add(
     args: &BuildArgs,
     index: &mut Index,
     device: &Device,
-    voice: &dyn FeatureSource,
+    rows: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<()> {
-    let added = index.add(device, voice, args.job.batch_rows(), &mut |at| match at {
-        At::Assigning { rows } => progress.at("assigning", rows, voice.rows()),
-        At::Adding { rows } => progress.at("adding", rows, voice.rows()),
+    let total = rows.rows();
+    let added = index.add(device, rows, args.job.batch_rows(), &mut |at| match at {
+        At::Assigning { rows } => progress.at("assigning", rows, total),
+        At::Adding { rows } => progress.at("adding", rows, total),
         At::Training { .. } | At::TrainingCodes { .. } => {}
     });
     progress.finish();
@@ -247,16 +297,22 @@ fn write(
     outputs: &Outputs,
     trained: Option<&Index>,
     index: &Index,
-    voice: &dyn FeatureSource,
+    rows: &dyn FeatureSource,
     existing: Existing,
 ) -> Result<()> {
     if let (Some(path), Some(trained)) = (&outputs.trained, trained) {
         faiss::write_index(trained, path, existing)?;
     }
     if let Some(path) = &outputs.total_fea {
-        write_npy(path, existing, voice, WRITE_ROWS)?;
+        write_npy(path, existing, rows, WRITE_ROWS)?;
     }
     faiss::write_index(index, &outputs.index, existing)
+}
+
+impl From<Compressed> for CompressedReport {
+    fn from(compressed: Compressed) -> Self {
+        Self { clusters: compressed.clusters, iterations: compressed.passes }
+    }
 }
 
 impl TrainingReport {
@@ -271,9 +327,15 @@ impl Display for BuildReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "device", &self.device)?;
         line(f, "rows", format_args!("{} × {}", self.rows, self.d))?;
+        if let Some(CompressedReport { clusters, iterations }) = &self.compressed {
+            line(f, "compressed", format_args!("to {clusters} rows, in {iterations:.2} passes"))?;
+        }
         line(f, "index", format_args!("{}, {}", self.factory, self.metric))?;
         if let (Some(nlist), Some(nprobe)) = (self.nlist, self.nprobe) {
             line(f, "nlist", format_args!("{nlist}, of which a search visits {nprobe}"))?;
+        }
+        if self.dissolved_lists > 0 {
+            line(f, "dissolved", format_args!("{} lists that were too short", self.dissolved_lists))?;
         }
         if let Some(k_factor) = self.k_factor {
             line(f, "k_factor", format_args!("{k_factor}, candidates a neighbour that are re-ranked"))?;
@@ -287,13 +349,14 @@ impl Display for BuildReport {
         if let Some(training) = &self.training {
             line(f, "training", training)?;
         }
-        let Seconds { scan, expand, train, add, tune, write } = self.seconds;
+        let Seconds { scan, compress, expand, train, add, tune, write } = self.seconds;
+        let compress = self.compressed.as_ref().map_or(String::new(), |_| format!("compress {compress:.2}, "));
         let expand = self.expand.map_or(String::new(), |_| format!("expand {expand:.2}, "));
         let tune = self.queries.map_or(String::new(), |_| format!("tune {tune:.2}, "));
         line(
             f,
             "seconds",
-            format_args!("check {scan:.2}, {expand}train {train:.2}, add {add:.2}, {tune}write {write:.2}"),
+            format_args!("check {scan:.2}, {compress}{expand}train {train:.2}, add {add:.2}, {tune}write {write:.2}"),
         )?;
         self.files.iter().try_for_each(|file| line(f, "written", file))
     }

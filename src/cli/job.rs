@@ -12,6 +12,9 @@ use serde::Serialize;
 use super::progress::Progress;
 use super::report;
 
+/// Rows of a .npy file that are written at a time.
+pub const WRITE_ROWS: usize = 8192;
+
 #[derive(Args)]
 pub struct JobArgs {
     /// Device: auto, cpu, gpu, gpu:N, or part of a name or backend; `rvc-gpu-index devices` lists them

@@ -4,6 +4,7 @@ mod asked;
 mod blend;
 mod build;
 mod completions;
+mod compress;
 mod devices;
 mod eval;
 mod expand;
@@ -50,6 +51,7 @@ enum Command {
     Live(live::LiveArgs),
     Eval(eval::EvalArgs),
     Tune(tune::TuneArgs),
+    Compress(compress::CompressArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
@@ -73,6 +75,7 @@ fn execute(command: &Command) -> Result<()> {
         Command::Live(args) => report::print(&live::run(args)?, args.json),
         Command::Eval(args) => args.job.print(&eval::run(args)?),
         Command::Tune(args) => args.job.print(&tune::run(args)?),
+        Command::Compress(args) => args.job.print(&compress::run(args)?),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rvc_gpu_index::factory::IndexSpec;
 use rvc_gpu_index::features::NpyFiles;
 use rvc_gpu_index::index::{Index, Refine, RvcFiles};
 use rvc_gpu_index::{Error, Existing, Result, check_free};
@@ -17,15 +18,16 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// The files for an index that is searched as `index` is.
-    pub fn new(args: &BuildArgs, voice: &NpyFiles, index: &Index) -> Result<Self> {
+    /// The files for an index that is searched as `index` is. In an experiment they are called after `planned`, as RVC
+    /// calls them, whatever lists were dissolved since.
+    pub fn new(args: &BuildArgs, voice: &NpyFiles, index: &Index, planned: &IndexSpec) -> Result<Self> {
         let experiment = voice.experiment();
         let (trained, index) = match (&args.output, experiment) {
             (Some(output), _) => (None, output.clone()),
             (None, Some(experiment)) => {
                 let k_factor = index.refine().map_or(1.0, Refine::k_factor);
                 let RvcFiles { trained, added } =
-                    RvcFiles::new(experiment, &index.spec(), index.nprobe().unwrap_or(1), k_factor);
+                    RvcFiles::new(experiment, planned, index.nprobe().unwrap_or(1), k_factor);
                 (trained, added)
             }
             (None, None) => (None, beside(&args.inputs[0])?),

@@ -14,6 +14,10 @@ use super::outputs::Outputs;
 pub struct Plan {
     /// As it begins: without training and rows.
     pub index: Index,
+    /// Rows that stand for all rows of the voice, where it is compressed; the index is planned for them.
+    pub clusters: Option<usize>,
+    /// Lists of fewer rows are dissolved.
+    pub min_list: usize,
     /// What a tuning leaves as it was asked for; None where nothing is tuned.
     pub tuning: Option<SearchParams>,
     pub outputs: Outputs,
@@ -22,19 +26,21 @@ pub struct Plan {
 
 impl Plan {
     pub fn new(args: &BuildArgs, voice: &NpyFiles) -> Result<Self> {
-        let (rows, recipe) = (voice.rows(), args.recipe);
+        let clusters = args.compress.clusters(voice.rows())?;
+        let (rows, recipe) = (clusters.unwrap_or(voice.rows()), args.recipe);
         let (mut spec, metric) = args.metric.apply(args.factory.clone().unwrap_or_else(|| recipe.spec(rows)));
         let nlist = nlist(args, &spec, rows)?;
         let nprobe = nprobe(args, &spec, nlist)?;
+        let min_list = min_list(args, &spec, voice)?;
         spec.ivf = nlist.map(|nlist| Ivf { nlist: Some(nlist) });
         let mut index = Index::new(&spec, metric, voice.dim())?;
         nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
         let (tuning, warnings) = tuning(args, &spec, rows)?;
-        let outputs = Outputs::new(args, voice, &index)?;
+        let outputs = Outputs::new(args, voice, &index, &spec)?;
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
         outputs.check(voice, args.job.existing(), named)?;
-        Ok(Self { index, tuning, outputs, warnings })
+        Ok(Self { index, clusters, min_list, tuning, outputs, warnings })
     }
 }
 
@@ -80,6 +86,17 @@ fn nprobe(args: &BuildArgs, spec: &IndexSpec, nlist: Option<usize>) -> Result<Op
         (nlist, asked) => {
             Ok(nlist.map(|nlist| asked.map_or_else(|| args.recipe.nprobe(nlist), NonZeroUsize::get).min(nlist)))
         }
+    }
+}
+
+/// As many rows as RVC and its live hosts ask for: by one list of fewer, they get the id −1.
+const HOST_K: usize = 8;
+
+fn min_list(args: &BuildArgs, spec: &IndexSpec, voice: &NpyFiles) -> Result<usize> {
+    match (spec.ivf, args.min_list) {
+        (None, Some(asked)) => Err(needs_ivf("min-list", asked, spec)),
+        (None, None) => Ok(0),
+        (Some(_), asked) => Ok(asked.unwrap_or(if voice.experiment().is_some() { HOST_K } else { 0 })),
     }
 }
 

@@ -1,10 +1,14 @@
 //! k-means: written once over the stages that every device offers.
 //!
 //! Lloyd's algorithm as faiss runs it (`faiss/Clustering.cpp`): random rows to start from, a sample of at most 256 rows
-//! a centroid, means of the assigned rows, and half of a populous cluster for every empty one.
+//! a centroid, means of the assigned rows, and half of a populous cluster for every empty one. Mini-batch k-means as
+//! scikit-learn runs it, for compressing a voice.
 
 mod batches;
+mod compress;
+mod early_stop;
 mod empty;
+mod mini_batch;
 mod product_quantizer;
 mod sample;
 
@@ -16,8 +20,12 @@ use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch, l2_normalize};
 use batches::Batches;
+pub use compress::{
+    CompressParams, Compressed, Method, QuantizationError, check_clusters, compress, quantization_error, rvc_clusters,
+};
+pub use mini_batch::{MiniBatchKMeans, MiniBatchParams, mini_batch_k_means};
 pub use product_quantizer::{PqTraining, train_product_quantizer};
-use sample::RowSample;
+pub(crate) use sample::RowSample;
 
 /// What a k-means is asked to do. The defaults are faiss's for a coarse quantizer.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,17 +148,22 @@ pub fn check_rows(rows: usize, nlist: usize) -> Result<()> {
 
 fn check(source: &dyn FeatureSource, nlist: usize, params: &KMeansParams) -> Result<()> {
     check_rows(source.rows(), nlist)?;
+    check_columns(source)?;
+    check_passes(params.iterations, params.batch_rows)
+}
+
+fn check_columns(source: &dyn FeatureSource) -> Result<()> {
     if source.dim() == 0 {
         return Err(Error::parameter("rows", "they have no columns", "pass rows of at least one float"));
     }
-    check_passes(params)
+    Ok(())
 }
 
-fn check_passes(params: &KMeansParams) -> Result<()> {
-    if params.iterations == 0 {
+fn check_passes(iterations: usize, batch_rows: Option<usize>) -> Result<()> {
+    if iterations == 0 {
         return Err(Error::parameter("iterations", 0, "choose at least 1"));
     }
-    if params.batch_rows == Some(0) {
+    if batch_rows == Some(0) {
         return Err(Error::parameter("batch_rows", 0, "choose at least 1"));
     }
     Ok(())
@@ -201,10 +214,7 @@ fn accumulate(
 
 /// Means of the assigned rows; returns how many empty clusters were filled by splitting others.
 fn update(centroids: &mut [f32], sums: &[f32], counts: &mut [u32], dim: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
-    if !sums.iter().all(|sum| sum.is_finite()) {
-        let remedy = "scale the features down, or leave such rows out";
-        return Err(Error::parameter("rows", "their sums overflow float32", remedy));
-    }
+    check_finite(sums)?;
     let means = sums.chunks_exact(dim).zip(&*counts);
     for (centroid, (sum, &count)) in centroids.chunks_exact_mut(dim).zip(means) {
         if count > 0 {
@@ -212,4 +222,12 @@ fn update(centroids: &mut [f32], sums: &[f32], counts: &mut [u32], dim: usize, r
         }
     }
     Ok(empty::split(centroids, counts, dim, rng))
+}
+
+fn check_finite(sums: &[f32]) -> Result<()> {
+    if sums.iter().all(|sum| sum.is_finite()) {
+        return Ok(());
+    }
+    let remedy = "scale the features down, or leave such rows out";
+    Err(Error::parameter("rows", "their sums overflow float32", remedy))
 }

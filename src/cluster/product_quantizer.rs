@@ -74,7 +74,7 @@ fn check(source: &dyn FeatureSource, m: usize, params: &KMeansParams) -> Result<
         let found = format!("{rows} to train the {PQ_CENTROIDS} centroids of each sub-quantizer");
         return Err(Error::parameter("rows", found, "add features, or choose an index without a product quantizer"));
     }
-    check_passes(params)
+    check_passes(params.iterations, params.batch_rows)
 }
 
 fn warnings(rows: usize, params: &KMeansParams) -> Vec<String> {

@@ -1,13 +1,18 @@
 //! Random rows of a source, read through it.
 
 use rand::Rng;
-use rand::seq::index;
+use rand::seq::{SliceRandom, index};
+use rand_chacha::ChaCha8Rng;
 
 use crate::error::Result;
 use crate::features::FeatureSource;
 
+/// Rows side by side that come into a batch together, one read instead of as many. Longer runs are of one sound, and a
+/// batch of them shows less of the voice.
+const RUN: usize = 4;
+
 /// Distinct rows of another source, in their order there.
-pub(super) struct RowSample<'a> {
+pub(crate) struct RowSample<'a> {
     source: &'a dyn FeatureSource,
     rows: Vec<usize>,
 }
@@ -19,6 +24,18 @@ impl<'a> RowSample<'a> {
         // In order, neighbouring rows are one read and a file is walked once.
         rows.sort_unstable();
         Self { source, rows }
+    }
+
+    /// The source's rows of these numbers, which rise.
+    pub fn of(source: &'a dyn FeatureSource, rows: Vec<usize>) -> Self {
+        Self { source, rows }
+    }
+
+    /// Draws `count` of these rows, at most all.
+    pub fn subset(&self, count: usize, rng: &mut impl Rng) -> Self {
+        let mut drawn = RowSample::draw(self, count, rng).rows;
+        drawn.iter_mut().for_each(|row| *row = self.rows[*row]);
+        Self { source: self.source, rows: drawn }
     }
 }
 
@@ -54,9 +71,26 @@ impl FeatureSource for RowSample<'_> {
     }
 }
 
+/// The rows of one pass in batches of nearly equal size: each row comes once, in random company. Rows of a batch rise,
+/// so that files are walked once.
+pub(super) fn shuffled(
+    rows: usize,
+    batch_rows: usize,
+    rng: &mut ChaCha8Rng,
+) -> impl Iterator<Item = Vec<usize>> + use<> {
+    let run = RUN.min(batch_rows);
+    let mut runs: Vec<usize> = (0..rows.div_ceil(run)).collect();
+    runs.shuffle(rng);
+    let batches = rows.div_ceil(batch_rows).min(runs.len());
+    (0..batches).map(move |batch| {
+        let mut runs = runs[batch * runs.len() / batches..(batch + 1) * runs.len() / batches].to_vec();
+        runs.sort_unstable();
+        runs.into_iter().flat_map(|start| start * run..((start + 1) * run).min(rows)).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
@@ -84,5 +118,20 @@ mod tests {
         let draw = |seed| RowSample::draw(&source, 100, &mut ChaCha8Rng::seed_from_u64(seed)).rows;
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn a_pass_has_every_row_once() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        for (rows, batch_rows) in [(1, 1), (1, 50), (16, 4), (100, 100), (1000, 64), (1003, 300), (1003, 7)] {
+            let batches: Vec<Vec<usize>> = shuffled(rows, batch_rows, &mut rng).collect();
+            assert!(batches.iter().all(|batch| batch.is_sorted() && !batch.is_empty()));
+            assert!(batches.iter().all(|batch| batch.len() < batch_rows + RUN), "{rows} by {batch_rows}");
+            let mut all = batches.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..rows).collect::<Vec<_>>());
+        }
+        let first = |rng: &mut ChaCha8Rng| shuffled(1000, 64, rng).next();
+        assert_ne!(first(&mut rng), first(&mut rng));
     }
 }

@@ -22,6 +22,7 @@ mod refine;
 mod rows;
 mod rvc_files;
 mod searcher;
+mod short_lists;
 mod spread;
 mod tune;
 

@@ -63,7 +63,7 @@ impl Faiss {
         match faiss.run(["version"]) {
             Ok(_) => Ok(faiss),
             Err(reason) => Err(format!(
-                "{} cannot import faiss ({reason}); install faiss-cpu there, or set RVC_GPU_INDEX_PYTHON",
+                "{} lacks something ({reason}); install faiss-cpu and scikit-learn there, or set RVC_GPU_INDEX_PYTHON",
                 faiss.python.display()
             )),
         }

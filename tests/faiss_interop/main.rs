@@ -1,9 +1,10 @@
-//! This crate against real faiss, in both directions, through `tests/python/faiss_interop.py`.
+//! This crate against real faiss, in both directions, and scikit-learn, through `tests/python/faiss_interop.py`.
 //!
-//! The interpreter is the one named by `RVC_GPU_INDEX_PYTHON`, else `.venv/bin/python`. Without faiss there, every case
-//! is ignored, except with `CI=true`, where it fails.
+//! The interpreter is the one named by `RVC_GPU_INDEX_PYTHON`, else `.venv/bin/python`. Without faiss and scikit-learn
+//! there, every case is ignored, except with `CI=true`, where it fails.
 
 mod byte_tables;
+mod compress;
 #[path = "../common/devices.rs"]
 mod devices;
 mod faiss;
@@ -31,7 +32,8 @@ fn main() {
         .chain(fast_scan_files::cases())
         .chain(search::cases())
         .chain(quality::cases())
-        .chain(retrieval::cases());
+        .chain(retrieval::cases())
+        .chain(compress::cases());
     let trials = cases
         .map(|(name, case)| {
             let found = found.clone();

@@ -1,6 +1,6 @@
 """faiss on the other side of tests/faiss_interop.rs.
 
-    faiss_interop.py version                  fails where faiss or numpy is missing
+    faiss_interop.py version                  fails where faiss, numpy or scikit-learn is missing
     faiss_interop.py write <options> <file>   builds an index with faiss and writes it; with --added N,M,... it is
                                               written to <file>.untrained, and with so many rows to <file>.N, ...
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
@@ -8,6 +8,9 @@
                                               searches, and writes raw int64 and float32, one setting after the other
     faiss_interop.py expand <rows.npy> <by.npy> <alpha> <num_expand> <file>
                                               expands rows by others with NumPy, and writes them as raw float64
+    faiss_interop.py mini-batch <rows.npy> <clusters> <seed> <file>
+                                              runs scikit-learn's mini-batch k-means as RVC does on two cores, and writes
+                                              the centroids as raw float32
     faiss_interop.py serve                    does any of these again and again: a JSON list of arguments a line comes in,
                                               {"output": ...} or {"error": ...} goes out
 """
@@ -18,6 +21,7 @@ import io
 import json
 import sys
 import traceback
+from importlib.metadata import version
 
 import faiss
 import numpy as np
@@ -126,6 +130,15 @@ def expand(args):
     expanded.astype("<f8").tofile(args.file)
 
 
+def mini_batch(args):
+    from sklearn.cluster import MiniBatchKMeans  # loads slowly, and no other command needs it
+
+    model = MiniBatchKMeans(
+        args.clusters, batch_size=256 * 2, compute_labels=False, init="random", random_state=args.seed
+    )
+    model.fit(np.load(args.rows)).cluster_centers_.astype("<f4").tofile(args.file)
+
+
 def answer(parser, line):
     output = io.StringIO()
     try:
@@ -142,7 +155,7 @@ def main():
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("version")
-    command.set_defaults(run=lambda _: print(faiss.__version__))
+    command.set_defaults(run=lambda _: print(faiss.__version__, version("scikit-learn")))
 
     command = commands.add_parser("write")
     command.add_argument("--factory", required=True)
@@ -176,6 +189,13 @@ def main():
     command.add_argument("num_expand", type=int)
     command.add_argument("file")
     command.set_defaults(run=expand)
+
+    command = commands.add_parser("mini-batch")
+    command.add_argument("rows")
+    command.add_argument("clusters", type=int)
+    command.add_argument("seed", type=int)
+    command.add_argument("file")
+    command.set_defaults(run=mini_batch)
 
     command = commands.add_parser("serve")
     command.set_defaults(run=lambda _: [print(json.dumps(answer(parser, line)), flush=True) for line in sys.stdin])

@@ -46,7 +46,7 @@ fn counts(slot: u32) -> bool {
 // (least / score)^power: relative to the least score, so that neither tiny scores overflow nor huge ones vanish.
 fn weight_of(score: f32, least: f32) -> f32 {
   if score <= least { return 1.0; }
-  let ratio = least / score;
+  let ratio = min(least / score, 1.0); // a division may be rounded beyond
   if ratio <= 0.0 { return 0.0; }
   return select(pow(ratio, params.power), ratio * ratio, params.power == 2.0);
 }

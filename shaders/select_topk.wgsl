@@ -1,5 +1,6 @@
 // The k smallest keys of each segment of candidates, sorted; of equal keys the lower candidate comes first. One
-// workgroup a segment. Fewer than k candidates leave (+FLT_MAX, 0xffffffff) behind the last.
+// workgroup a segment. Fewer than k candidates leave (+FLT_MAX, 0xffffffff) behind the last; keys of NaN and infinity
+// count for none.
 //
 // A sorted list of the best so far stands beside a buffer of newcomers. Only a candidate that beats the k-th best
 // enters the buffer; when half of it is full it is sorted and merged (bitonic networks both). The order in which
@@ -14,7 +15,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> segments: array<vec2<u32>>; // (start, length)
-@group(0) @binding(2) var<storage, read> keys: array<f32>;
+@group(0) @binding(2) var<storage, read> keys: array<u32>; // floats
 @group(0) @binding(3) var<storage, read> candidates: array<u32>;
 @group(0) @binding(4) var<storage, read_write> top_keys: array<f32>;
 @group(0) @binding(5) var<storage, read_write> top_candidates: array<u32>;
@@ -121,9 +122,12 @@ fn pick(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   for (var round = 0u; round < rounds; round++) {
     let i = round * LANES + lane;
     if i < length {
-      let key = keys[start + i];
+      let bits = keys[start + i];
+      let key = bitcast<f32>(bits);
       let candidate = candidates[start + i];
-      if precedes(key, candidate, best_key[params.k - 1u], best_candidate[params.k - 1u]) {
+      // NaN and infinity are told by their bits: a compiler may take for granted that there are none.
+      let finite = (bits & 0x7f800000u) != 0x7f800000u;
+      if finite && precedes(key, candidate, best_key[params.k - 1u], best_candidate[params.k - 1u]) {
         let at = atomicAdd(&arrivals, 1u);
         new_key[at] = key;
         new_candidate[at] = candidate;

@@ -170,12 +170,14 @@ fn blends_on_the_device_as_on_the_host() {
 #[test]
 fn frames_of_nan_pass_through_and_are_counted() {
     for device in gpus() {
-        for kind in ["Flat", "PQ9x4fs,RFlat"] {
-            let voice = LiveVoice::new(built(kind, Metric::L2), &device, RowFormat::F32).unwrap();
-            let scan = if kind == "Flat" { LiveScan::Exact } else { LiveScan::FastScan { k_factor: None } };
+        let kinds = ["Flat", "L2norm,Flat", "PQ9x4fs,RFlat", "L2norm,PQ9x4fs,RFlat"];
+        for (kind, metric) in kinds.iter().flat_map(|kind| [(kind, Metric::L2), (kind, Metric::InnerProduct)]) {
+            let voice = LiveVoice::new(built(kind, metric), &device, RowFormat::F32).unwrap();
+            let scan = if kind.ends_with("RFlat") { LiveScan::FastScan { k_factor: None } } else { LiveScan::Exact };
             let plan = voice.plan(&LiveParams { scan, ..LiveParams::new(5) }).unwrap();
             let mut frames = random(4 * DIM, 3);
-            (frames[3], frames[2 * DIM]) = (f32::NAN, f32::INFINITY);
+            frames[..DIM].fill(f32::NAN);
+            frames[2 * DIM] = f32::INFINITY;
             // Fewer frames than planned.
             let (found, blended) = (plan.search(&frames).unwrap(), plan.blend(&frames).unwrap());
             assert_eq!((found.queries(), found.incomplete()), (4, 2), "{kind}");

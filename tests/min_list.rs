@@ -121,8 +121,8 @@ fn lists_at_the_edges() {
     for metric in METRICS {
         let index = Index::ivf_flat(metric, centroids.clone(), 1, InvertedLists::new(4, DIM)).unwrap();
         let left = [0, 1, 2, 7, 8, 9, 10, 25, 26].map(|min_list| check(&index, &rows, min_list));
-        // By L2 the single row joins the 7; these 8 join the other 8, and all the 9 in the end. By inner product all that is
-        // dissolved joins the 9.
+        // By L2 the single row joins the 7, these 8 join the other 8, and the 9 join all in the end. By inner product what
+        // is dissolved joins the 9.
         let expected = match metric {
             Metric::L2 => [4, 4, 3, 3, 3, 2, 1, 1, 1],
             Metric::InnerProduct => [4, 4, 3, 3, 2, 1, 1, 1, 1],

@@ -9,7 +9,7 @@ use super::buffer::{Buffer, TopK};
 use super::gpu::{self, Gpu};
 use super::{Device, Engine, checked_rows};
 use crate::error::{Error, Result};
-use crate::features::{FeatureSource, MemoryRows};
+use crate::features::FeatureSource;
 
 /// How a device keeps rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum RowFormat {
     #[default]
     F32,
     /// 16-bit floats: half the memory, and half the time of a search where reading rows takes it all. Each value is off
-    /// by 2⁻¹¹ of itself at most, and by 2⁻²⁵ below 2⁻¹⁴.
+    /// by 2⁻¹¹ of itself at most; below 2⁻¹⁴ by 2⁻²⁵, and some GPUs take such values for 0.
     F16,
 }
 
@@ -91,14 +91,17 @@ impl Device {
     /// # Errors
     /// [`Error::OutOfMemory`] where the device has no room; [`Error::Parameter`] from 2³²−1 rows on.
     pub fn row_set(&self, rows: &Arc<Vec<f32>>, dim: usize) -> Result<RowSet> {
-        checked_rows(rows.len(), dim)?;
-        let source = MemoryRows::new(rows, dim)?;
-        if !self.is_cpu() {
-            return self.row_set_of(&source, RowFormat::F32);
-        }
-        let count = checked_count(source.rows())?;
-        let data = RowData::F32(Buffer::on_host(rows.clone()));
-        Ok(RowSet { parts: vec![RowPart { data, rows: count }], rows: count, dim, format: RowFormat::F32 })
+        let (count, format) = (checked_count(checked_rows(rows.len(), dim)?)?, RowFormat::F32);
+        let parts = match &self.engine {
+            Engine::Cpu => vec![RowPart { data: RowData::F32(Buffer::on_host(rows.clone())), rows: count }],
+            // There is a part where there are no rows, too: something has to be bound.
+            Engine::Gpu(gpu) if count == 0 => vec![upload(gpu, rows, dim, format)?],
+            Engine::Gpu(gpu) => {
+                let parts = rows.chunks(part_rows(gpu, dim, format) * dim);
+                parts.map(|part| upload(gpu, part, dim, format)).collect::<Result<_>>()?
+            }
+        };
+        Ok(RowSet { parts, rows: count, dim, format })
     }
 
     /// The same for the rows of a source, which are read buffer by buffer. The CPU engine keeps 16-bit floats as the
@@ -108,6 +111,7 @@ impl Device {
     /// As [`Device::row_set`] and the source's own; [`Error::Parameter`] for a value that 16 bits cannot hold.
     pub fn row_set_of(&self, source: &dyn FeatureSource, format: RowFormat) -> Result<RowSet> {
         let (count, dim) = (checked_count(source.rows())?, source.dim());
+        checked_rows(0, dim)?;
         let at_a_time = match &self.engine {
             Engine::Cpu => count.max(1),
             Engine::Gpu(gpu) => part_rows(gpu, dim, format),
@@ -173,6 +177,7 @@ fn halves(rows: &[f32]) -> Result<Vec<f16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::MemoryRows;
 
     #[test]
     fn halves_are_as_near_as_they_are_said_to_be() {

@@ -242,7 +242,7 @@ impl Device {
         }
     }
 
-    /// Rows scaled to unit length; zero rows stay zero.
+    /// Rows scaled to unit length; zero rows stay zero, and rows of NaN or infinity still have some.
     ///
     /// # Errors
     /// As [`Device::upload`].

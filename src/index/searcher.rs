@@ -109,8 +109,8 @@ impl Searcher {
     }
 
     /// The same into what is there, whose memory is used again: for calls that come again and again. On the CPU engine such
-    /// a call allocates nothing once the ones before have made its working memory. (Where the caller is no thread of
-    /// rayon's, rayon allocates a block for its queue every few dozen calls.)
+    /// a call allocates nothing once the ones before have made its working memory, and each of rayon's threads its own.
+    /// (Where the caller is none of these threads, rayon allocates a block for its queue every few dozen calls.)
     ///
     /// # Errors
     /// As [`Searcher::search`]; `found` holds no result then.
@@ -122,7 +122,13 @@ impl Searcher {
         let mut search = || self.search_with(queries, count, params.nprobe, &mut work, found);
         // On the CPU engine's threads from the start, or each stage would wake and await them for itself.
         let outcome = if self.device.is_cpu() { rayon::scope(|_| search()) } else { search() };
-        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+        // On a GPU there is nothing in it to use again.
+        if self.device.is_cpu() {
+            self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+        }
+        if outcome.is_err() {
+            found.renew(k);
+        }
         outcome
     }
 
@@ -344,5 +350,36 @@ mod tests {
             assert!(search(&refined, k, k_factor).unwrap_err().is_usage(), "{k} {k_factor}");
         }
         assert!(search(&searcher("PQx4fs", Metric::L2), 8, 2.0).unwrap_err().is_usage());
+    }
+
+    #[test]
+    fn a_searcher_asked_this_and_that_finds_what_a_new_one_does() {
+        let queries: Vec<f32> = (0..1500 * 4).map(|i| ((i * 131) % 1013) as f32 / 100.0 - 5.0).collect();
+        let asked = [(28, 8, 3), (1, 400, 6), (1500, 3, 1), (16, 8, 6), (78, 100, 2), (1, 1, 1)];
+        for kind in KINDS {
+            let searcher = searcher(kind, Metric::L2);
+            let ask = |searcher: &Searcher, found: &mut Neighbors, (count, k, nprobe): (usize, usize, usize)| {
+                let params = SearchParams { nprobe: searcher.index().nlist().map(|_| nprobe), k_factor: None };
+                searcher.search_into(&queries[..count * 4], k, &params, found).unwrap();
+            };
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let (searcher, ask) = (&searcher, &ask);
+                    scope.spawn(move || {
+                        let mut found = Neighbors::default();
+                        for i in 0..12 {
+                            let asked = asked[(thread + i) % asked.len()];
+                            let mut fresh = Neighbors::default();
+                            ask(&Searcher::new(searcher.index().clone(), &Device::cpu()).unwrap(), &mut fresh, asked);
+                            ask(searcher, &mut found, asked);
+                            assert_eq!(found, fresh, "{kind} {asked:?}");
+                        }
+                    });
+                }
+            });
+            let mut found = Neighbors { k: 3, ids: vec![1, 2, 3], distances: vec![0.0; 3] };
+            assert!(searcher.search_into(&queries[..5], 8, &SearchParams::default(), &mut found).is_err());
+            assert_eq!(found.queries(), 0);
+        }
     }
 }

@@ -17,8 +17,19 @@ pub fn cases() -> Vec<Case> {
     }
     let zeros = [vec![0.0; 6], vec![3.0, 0.0, 0.0, -4.0, 0.0, 0.0], vec![0.0; 6]].concat();
     cases.push(("zeros".into(), Box::new(move |device| check(device, zeros.clone(), 6))));
+    cases.push(("nan_and_infinity".into(), Box::new(not_finite)));
     cases.push(("none".into(), Box::new(|device| check(device, Vec::new(), 6))));
     cases
+}
+
+/// A row of NaN or infinity has some afterwards, so that it is near to nothing; the rows beside it are as ever.
+fn not_finite(device: &Device) -> Result<(), Failed> {
+    let rows = [[f32::NAN; 4], [0.0, f32::NAN, 0.0, 0.0], [3.0, f32::INFINITY, 0.0, 4.0], [3.0, 0.0, 0.0, 4.0]];
+    let unit = device.download_matrix(&device.l2_normalize(&device.upload(rows.as_flattened(), 4)?)?)?;
+    for row in unit.chunks(4).take(3) {
+        ensure(row.iter().any(|x| !x.is_finite()), || format!("{unit:?}"))?;
+    }
+    ensure((unit[12] - 0.6).abs() < 1e-6 && (unit[15] - 0.8).abs() < 1e-6, || format!("{unit:?}"))
 }
 
 fn check(device: &Device, rows: Vec<f32>, dim: usize) -> Result<(), Failed> {

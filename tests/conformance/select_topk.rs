@@ -16,8 +16,17 @@ pub fn cases() -> Vec<Case> {
         "falling".into(),
         Box::new(|device| check(device, &(0..5000).map(|i| -(i as f32)).collect::<Vec<_>>(), 600)),
     ));
+    for k in [1, 8, 1000] {
+        cases.push((format!("nan_and_infinity_k{k}"), Box::new(move |device| check(device, &with_odd_ones(), k))));
+    }
     cases.push(("bad_arguments".into(), Box::new(bad_arguments)));
     cases
+}
+
+/// Every third key is NaN or infinite, and counts for none.
+fn with_odd_ones() -> Vec<f32> {
+    let odd = [f32::NAN, f32::NEG_INFINITY, f32::INFINITY, -f32::NAN];
+    random(9000, 5).into_iter().enumerate().map(|(i, key)| if i % 3 == 1 { odd[i % 4] } else { key }).collect()
 }
 
 fn check(device: &Device, keys: &[f32], k: usize) -> Result<(), Failed> {
@@ -29,6 +38,7 @@ fn check(device: &Device, keys: &[f32], k: usize) -> Result<(), Failed> {
         let range = start as usize..(start + length) as usize;
         let mut expected: Vec<(f32, u32)> =
             keys[range.clone()].iter().copied().zip(candidates[range].iter().copied()).collect();
+        expected.retain(|(key, _)| key.is_finite());
         expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         expected.resize(expected.len().max(k), (f32::MAX, TopK::NONE));
         let found: Vec<_> =

@@ -23,6 +23,10 @@ pub(super) struct Smallest {
     bound: u32,
 }
 
+/// Pairs, visits or floats that a thread keeps room for, at most: a live call needs less, and one large search is not to
+/// hold its memory for ever.
+const KEPT: usize = 1 << 19;
+
 /// What a thread picks the nearest of some queries with, kept from call to call so that a search allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Room {
@@ -37,7 +41,14 @@ impl Room {
     /// Lends this thread's room to `work`, which calls nothing that may do so again.
     pub fn lend<R>(work: impl FnOnce(&mut Self) -> R) -> R {
         thread_local!(static ROOM: RefCell<Room> = RefCell::default());
-        ROOM.with_borrow_mut(work)
+        ROOM.with_borrow_mut(|room| {
+            let result = work(room);
+            let pools = room.smallest.len() * room.smallest.first().map_or(0, |smallest| smallest.pool.capacity());
+            if pools.max(room.visits.capacity()).max(room.packed.capacity()) > KEPT {
+                *room = Self::default();
+            }
+            result
+        })
     }
 
     /// Empty pools for the k smallest of each of some queries, and the rest of the room.

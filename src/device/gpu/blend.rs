@@ -40,10 +40,10 @@ pub(super) struct Blends {
 
 impl Blends {
     /// Has what is submitted from now on blend with another share and power.
-    pub fn set(&self, gpu: &Gpu, index_rate: f32, power: f32) {
+    pub fn set(&self, gpu: &Gpu, index_rate: f32, power: f32) -> Result<()> {
         let (buffer, params) = &self.params;
         let params = Params { index_rate: index_rate.to_bits(), power: power.to_bits(), ..*params };
-        gpu.queue.write_buffer(buffer, 0, bytemuck::bytes_of(&params));
+        gpu.write(buffer, bytemuck::bytes_of(&params))
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) fn blends(
         power: power.to_bits(),
         unused: 0,
     };
-    let weigh_params = gpu.params(&params);
+    let weigh_params = gpu.params(&params)?;
     let bind = |params: &wgpu::Buffer, part: &wgpu::Buffer| {
         let buffers = [
             params,
@@ -109,7 +109,7 @@ pub(super) fn blends(
             if first_row == 0 {
                 steps.push(kernel.step(0, &bind(&weigh_params, part)?, grid(frames.rows)));
             }
-            let add_params = gpu.params(&Params { first_row, rows, ..params });
+            let add_params = gpu.params(&Params { first_row, rows, ..params })?;
             steps.push(kernel.step(1, &bind(&add_params, part)?, grid(frames.rows)));
         }
         sink(name, steps)?;

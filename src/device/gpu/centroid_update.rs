@@ -52,7 +52,7 @@ pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, su
     let work = gpu.zeros::<u32>(work_words(rows.rows, nlist))?;
     let name = "centroid_update";
     let buffers = [
-        &gpu.params(&params),
+        &gpu.params(&params)?,
         rows.data.gpu(gpu, name)?,
         nearest.labels.gpu(gpu, name)?,
         nearest.distances.gpu(gpu, name)?,

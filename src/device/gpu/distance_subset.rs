@@ -72,7 +72,7 @@ pub(super) fn distances(
             unused: 0,
         };
         let buffers = [
-            &gpu.params(&params),
+            &gpu.params(&params)?,
             queries.data.gpu(gpu, name)?,
             part,
             candidates.gpu(gpu, name)?,

@@ -77,7 +77,7 @@ fn measure(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, ru
             let params = Params { stride, first_row, tasks: tasks.len() as u32, unused: 0 };
             let (task_list, entry_list) = (gpu.upload(&tasks)?, gpu.upload(&entries)?);
             let buffers = [
-                &gpu.params(&params),
+                &gpu.params(&params)?,
                 queries.data.gpu(gpu, name)?,
                 part,
                 task_list.gpu(gpu, name)?,

@@ -91,7 +91,7 @@ fn measure(
             let params = Params { pairs: tables.pairs as u32, first_row, tasks: tasks.len() as u32, descending };
             let (task_list, visit_list) = (gpu.upload(&tasks)?, gpu.upload(&visits)?);
             let buffers = [
-                &gpu.params(&params),
+                &gpu.params(&params)?,
                 codes.gpu(gpu, name)?,
                 entries.gpu(gpu, name)?,
                 tables.biases.gpu(gpu, name)?,

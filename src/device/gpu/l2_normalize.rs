@@ -22,7 +22,7 @@ pub(crate) fn l2_normalize(gpu: &Gpu, rows: &Matrix, sink: Sink<'_>) -> Result<M
     let unit = Matrix { data: gpu.zeros(rows.rows * rows.stride)?, ..*rows };
     if rows.rows > 0 {
         let params = Params { rows: rows.rows as u32, stride: rows.stride as u32 / 4 };
-        let buffers = [&gpu.params(&params), rows.data.gpu(gpu, name)?, unit.data.gpu(gpu, name)?];
+        let buffers = [&gpu.params(&params)?, rows.data.gpu(gpu, name)?, unit.data.gpu(gpu, name)?];
         sink(name, vec![kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(rows.rows))])?;
     }
     Ok(unit)

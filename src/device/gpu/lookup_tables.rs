@@ -62,7 +62,7 @@ pub(crate) fn lookup_tables(
         None => (nothing.gpu(gpu, name)?, nothing.gpu(gpu, name)?),
     };
     let buffers = [
-        &gpu.params(&params),
+        &gpu.params(&params)?,
         queries.data.gpu(gpu, name)?,
         codebooks.data.gpu(gpu, name)?,
         centroids,

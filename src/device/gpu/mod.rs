@@ -22,11 +22,10 @@ pub(super) mod select_topk;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 use bytemuck::Pod;
-use wgpu::util::DeviceExt;
-
 pub(super) use centroid_update::BLOCK;
 pub(crate) use kernel::Step;
 pub use kernel::{GpuKernel, kernels};
@@ -156,14 +155,22 @@ impl Gpu {
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {
         self.check_size(bytes.len() as u64)?;
-        let contents = if bytes.is_empty() { &[0; 16] } else { bytes };
-        self.guarded("upload", || {
-            self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some("upload"),
-                contents,
-                usage: STORAGE,
-            })
-        })
+        self.filled("upload", if bytes.is_empty() { &[0; 16] } else { bytes }, STORAGE)
+    }
+
+    /// A new buffer that holds `bytes`, whole words of them.
+    fn filled(&self, label: &'static str, bytes: &[u8], usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+        let size = bytes.len() as u64;
+        let buffer = self.guarded(label, || {
+            let label = Some(label);
+            self.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: true })
+        })?;
+        // A device that was lost makes buffers that cannot be mapped.
+        let mapped = buffer.get_mapped_range_mut(..);
+        let lost = |error: wgpu::MapRangeError| Error::DeviceLost { reason: error.to_string() };
+        mapped.map_err(lost)?.slice(..).copy_from_slice(bytes);
+        buffer.unmap();
+        Ok(buffer)
     }
 
     /// A new buffer of `len` zeros.
@@ -182,12 +189,15 @@ impl Gpu {
     }
 
     /// A uniform buffer with a kernel's parameters.
-    fn params<T: Pod>(&self, params: &T) -> wgpu::Buffer {
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("params"),
-            contents: bytemuck::bytes_of(params),
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-        })
+    fn params<T: Pod>(&self, params: &T) -> Result<wgpu::Buffer> {
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        self.filled("params", bytemuck::bytes_of(params), usage)
+    }
+
+    /// Writes to a buffer before what is submitted next.
+    fn write(&self, buffer: &wgpu::Buffer, bytes: &[u8]) -> Result<()> {
+        self.check_lost()?;
+        self.guarded("write", || self.queue.write_buffer(buffer, 0, bytes))
     }
 
     /// Records through `record` and submits. Waits until no more than [`IN_FLIGHT`] submissions are pending, so that
@@ -283,9 +293,14 @@ impl Gpu {
     }
 
     fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
-        let waited = self.device.poll(wgpu::PollType::Wait { submission_index: Some(submission), timeout: None });
+        let until = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+        // wgpu panics where it finds the device lost while it waits.
+        let waited = catch_unwind(AssertUnwindSafe(|| self.device.poll(until)));
         self.check_lost()?;
-        waited.map(drop).map_err(|error| Error::DeviceLost { reason: error.to_string() })
+        match waited {
+            Ok(waited) => waited.map(drop).map_err(|error| Error::DeviceLost { reason: error.to_string() }),
+            Err(_) => Err(Error::DeviceLost { reason: "while its answer was awaited".into() }),
+        }
     }
 
     fn check_lost(&self) -> Result<()> {

@@ -41,7 +41,7 @@ pub(crate) fn nearest_centroid(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) 
         nlist: table.nlist() as u32,
         stride: rows.stride as u32 / 4,
         unused: 0,
-    });
+    })?;
     let name = "nearest_centroid";
     let buffers = [
         &params,

@@ -30,7 +30,7 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
     let keys = gpu.zeros::<f32>(rows.rows * nlist)?;
     let candidates = gpu.zeros::<u32>(rows.rows * nlist)?;
     let params = Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, unused: 0 };
-    let params = gpu.params(&params);
+    let params = gpu.params(&params)?;
     let buffers = [
         &params,
         rows.data.gpu(gpu, name)?,

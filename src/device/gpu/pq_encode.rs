@@ -44,7 +44,7 @@ pub(crate) fn pq_encode(
         subs: codebooks.m as u32,
         dsub: codebooks.dsub as u32,
     };
-    let uniform = gpu.params(&params);
+    let uniform = gpu.params(&params)?;
     let name = "pq_encode";
     let mut buffers = vec![&uniform, rows.data.gpu(gpu, name)?, codebooks.data.gpu(gpu, name)?, codes.gpu(gpu, name)?];
     if let Some((table, nearest)) = residuals_of {

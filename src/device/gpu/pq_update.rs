@@ -51,7 +51,7 @@ pub(crate) fn pq_update(
     let work = gpu.zeros::<[f32; 4]>(params.blocks as usize * CENTROIDS * rows.dim)?;
     let name = "pq_update";
     let buffers = [
-        &gpu.params(&params),
+        &gpu.params(&params)?,
         rows.data.gpu(gpu, name)?,
         codes.gpu(gpu, name)?,
         codebooks.data.gpu(gpu, name)?,

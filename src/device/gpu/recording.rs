@@ -109,12 +109,15 @@ impl Recording {
         let near = Neighborhood { rows: live.rows, neighbors: &nearest.candidates, scores: &scores };
         let blends = blends(gpu, &frames, &near, live.index_rate, live.power, &mut sink)?;
         let (gpu, calls) = (gpu.clone(), Mutex::default());
-        Ok(Self { gpu, frames, nearest: nearest.candidates, distances: found, search, blends, blend, calls })
+        let recording =
+            Self { gpu, frames, nearest: nearest.candidates, distances: found, search, blends, blend, calls };
+        recording.call_is_over(recording.new_call()?);
+        Ok(recording)
     }
 
     /// Has calls that are submitted from now on blend with another share and power.
-    pub fn set_blend(&self, index_rate: f32, power: f32) {
-        self.blends.set(&self.gpu, index_rate, power);
+    pub fn set_blend(&self, index_rate: f32, power: f32) -> Result<()> {
+        self.blends.set(&self.gpu, index_rate, power)
     }
 
     /// Records a search: frames × d floats in, row numbers and distances out, frames × k each.
@@ -173,11 +176,16 @@ impl Recording {
     /// Lends buffers to a call, those of one that is over where there are any.
     fn call<R>(&self, frames: &[f32], work: impl FnOnce(&Call) -> Result<R>) -> Result<R> {
         let over = self.calls.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // A thread more than there were at once.
         let call = over.map_or_else(|| self.new_call(), Ok)?;
-        self.gpu.queue.write_buffer(&call.frames, 0, bytemuck::cast_slice(frames));
+        self.gpu.write(&call.frames, bytemuck::cast_slice(frames))?;
         let result = work(&call)?;
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        self.call_is_over(call);
         Ok(result)
+    }
+
+    fn call_is_over(&self, call: Call) {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
     }
 
     fn new_call(&self) -> Result<Call> {

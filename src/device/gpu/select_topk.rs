@@ -58,7 +58,7 @@ impl SelectTopk {
         let flat = gpu.upload(&flat)?;
         let name = "select_topk";
         let buffers = [
-            &gpu.params(&params),
+            &gpu.params(&params)?,
             flat.gpu(gpu, name)?,
             keys.gpu(gpu, name)?,
             candidates.gpu(gpu, name)?,

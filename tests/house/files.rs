@@ -3,7 +3,7 @@
 use super::{MAX_LINES, Source, UNSAFE, assert_none, sources, words};
 
 fn every_source() -> Vec<Source> {
-    [("src", "rs"), ("tests", "rs"), ("benches", "rs"), ("shaders", "wgsl")]
+    [("src", "rs"), ("tests", "rs"), ("benches", "rs"), ("examples", "rs"), ("shaders", "wgsl")]
         .into_iter()
         .flat_map(|(folder, extension)| sources(folder, extension))
         .collect()

@@ -1,0 +1,117 @@
+//! What AMD's production compiler (ACO, in Mesa's RADV driver) makes of every kernel, on machines without its cards: a
+//! table of registers, occupancy and instructions, and one test a (chip, kernel, entry point) that fails where a register
+//! is spilled to memory. `cargo test --test kernel_stats` prints the table.
+//!
+//! RADV compiles for a chip that is named when it loads (`RADV_FORCE_FAMILY`) and is not there, so each chip is a child
+//! process of this one. Without the driver the tests are listed as ignored.
+
+mod radv;
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use libtest_mimic::{Arguments, Trial};
+use rvc_gpu_index::device::gpu_kernels;
+
+/// RDNA 1, 2 and 3, and GCN 5.
+const CHIPS: [&str; 4] = ["NAVI10", "NAVI21", "GFX1100", "VEGA20"];
+const CHIP: &str = "RADV_FORCE_FAMILY";
+/// What a row of the table has after the chip, the kernel and the entry point.
+const COLUMNS: [&str; 9] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch"];
+
+/// What the compiler says of an entry point, in the order of [`COLUMNS`].
+struct Row {
+    kernel: String,
+    entry: String,
+    figures: [u64; COLUMNS.len()],
+}
+
+fn main() -> ExitCode {
+    if let Ok(chip) = env::var(CHIP) {
+        return child(&chip);
+    }
+    let arguments = Arguments::from_args();
+    let there = Path::new(&driver()).exists();
+    let mut trials = Vec::new();
+    if !there {
+        let name = format!("radv: no {} (mesa-vulkan-drivers)", driver());
+        trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
+    }
+    for chip in CHIPS.into_iter().filter(|_| there) {
+        match rows_of(chip) {
+            Ok(rows) => trials.extend(rows.into_iter().map(|row| row.trial(chip))),
+            Err(error) => trials.push(Trial::test(chip, move || Err(error.into()))),
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Mesa's manifest of the driver.
+fn driver() -> String {
+    format!("/usr/share/vulkan/icd.d/radeon_icd.{}.json", env::consts::ARCH)
+}
+
+/// Compiles everything for the one chip that the environment names, and prints a line an entry point.
+fn child(chip: &str) -> ExitCode {
+    let compiled = radv::Compiler::new().and_then(|compiler| {
+        for kernel in gpu_kernels() {
+            for row in compiler.rows(kernel).map_err(|error| format!("{}: {error}", kernel.name))? {
+                let figures = row.figures.map(|figure| figure.to_string()).join(" ");
+                println!("{} {} {figures}", row.kernel, row.entry);
+            }
+        }
+        Ok(())
+    });
+    match compiled {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{chip}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Has a child compile for a chip, and prints its table.
+fn rows_of(chip: &str) -> Result<Vec<Row>, String> {
+    let this = env::current_exe().map_err(|error| error.to_string())?;
+    let done = Command::new(this).env(CHIP, chip).env("VK_DRIVER_FILES", driver()).output();
+    let done = done.map_err(|error| error.to_string())?;
+    if !done.status.success() {
+        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+    }
+    let rows: Vec<Row> = String::from_utf8_lossy(&done.stdout).lines().filter_map(Row::parse).collect();
+    println!("\n{chip:<48}{}", COLUMNS.map(|column| format!("{column:>9}")).concat());
+    for Row { kernel, entry, figures } in &rows {
+        let name = format!("{kernel}::{entry}");
+        println!("{name:<48}{}", figures.map(|figure| format!("{figure:>9}")).concat());
+    }
+    let entries: usize = gpu_kernels().into_iter().map(|kernel| kernel.source.matches("@compute").count()).sum();
+    if rows.len() != entries {
+        return Err(format!("{} of {entries} entry points were compiled", rows.len()));
+    }
+    Ok(rows)
+}
+
+impl Row {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (kernel, entry) = (words.next()?.into(), words.next()?.into());
+        let figures: Vec<u64> = words.map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { kernel, entry, figures: figures.try_into().ok()? })
+    }
+
+    fn trial(self, chip: &str) -> Trial {
+        Trial::test(format!("{chip}::{}::{}", self.kernel, self.entry), move || {
+            let [registers, waves, spilled, ..] = self.figures;
+            if spilled > 0 {
+                return Err(format!("{spilled} registers are spilled").into());
+            }
+            // What was compiled to nothing would spill nothing.
+            if registers == 0 || waves == 0 {
+                return Err(format!("{registers} registers, {waves} waves: the driver gave no statistics").into());
+            }
+            Ok(())
+        })
+    }
+}

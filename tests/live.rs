@@ -51,19 +51,31 @@ fn gpus() -> Vec<Device> {
     devices.into_iter().filter(|device| !device.is_cpu()).collect()
 }
 
-/// A device made as a host would, with WebGPU's default limits; none on a machine without any driver.
-fn host() -> Option<(wgpu::Instance, wgpu::Device, wgpu::Queue, Device)> {
+/// What a host has.
+struct Host {
+    instance: wgpu::Instance,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    /// The same device, lent.
+    lent: Device,
+}
+
+/// Every adapter here, with a device made as a host would: with WebGPU's default limits.
+fn hosts() -> Vec<Host> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let adapter = adapters.into_iter().find(|adapter| adapter.get_info().backend != wgpu::Backend::Noop)?;
-    let request = wgpu::DeviceDescriptor {
-        required_features: required_features(),
-        required_limits: required_limits(),
-        ..Default::default()
+    let adapters = adapters.into_iter().filter(|adapter| adapter.get_info().backend != wgpu::Backend::Noop);
+    let host = |adapter: wgpu::Adapter| {
+        let request = wgpu::DeviceDescriptor {
+            required_features: required_features(),
+            required_limits: required_limits(),
+            ..Default::default()
+        };
+        let (device, queue) = block_on(adapter.request_device(&request)).expect("WebGPU's default limits");
+        let lent = Device::from_wgpu(&adapter.get_info(), device.clone(), queue.clone()).unwrap();
+        Host { instance: instance.clone(), device, queue, lent }
     };
-    let (device, queue) = block_on(adapter.request_device(&request)).expect("WebGPU's default limits");
-    let lent = Device::from_wgpu(&adapter.get_info(), device.clone(), queue.clone()).unwrap();
-    Some((instance, device, queue, lent))
+    adapters.map(host).collect()
 }
 
 fn wide(row: &[f32]) -> Vec<f64> {
@@ -193,33 +205,36 @@ fn frames_of_nan_pass_through_and_are_counted() {
 
 #[test]
 fn ids_are_those_of_the_index() {
-    let Some((.., device)) = host() else { return };
-    let lists = InvertedLists::from_parts(1, &[2, 1], vec![70, 5, 9], vec![7.0, 0.5, 0.9]).unwrap();
-    let index = Index::ivf_flat(Metric::L2, vec![0.0, 1.0], 1, lists).unwrap();
-    let plan = LiveVoice::new(index, &device, RowFormat::F16).unwrap().plan(&LiveParams::new(1)).unwrap();
-    let found = plan.search(&[6.0]).unwrap();
-    assert_eq!(found.ids, [70, 9, 5, -1, -1, -1, -1, -1]);
-    let nothing = Index::flat(3, Metric::L2, Vec::new()).unwrap();
-    let plan = LiveVoice::new(nothing, &device, RowFormat::F32).unwrap().plan(&LiveParams::new(2)).unwrap();
-    let blended = plan.blend(&[1.0; 6]).unwrap();
-    assert_eq!((blended.frames, blended.without_neighbors), (vec![1.0; 6], 2));
+    for Host { lent: device, .. } in hosts() {
+        let lists = InvertedLists::from_parts(1, &[2, 1], vec![70, 5, 9], vec![7.0, 0.5, 0.9]).unwrap();
+        let index = Index::ivf_flat(Metric::L2, vec![0.0, 1.0], 1, lists).unwrap();
+        let plan = LiveVoice::new(index, &device, RowFormat::F16).unwrap().plan(&LiveParams::new(1)).unwrap();
+        let found = plan.search(&[6.0]).unwrap();
+        assert_eq!(found.ids, [70, 9, 5, -1, -1, -1, -1, -1]);
+        let nothing = Index::flat(3, Metric::L2, Vec::new()).unwrap();
+        let plan = LiveVoice::new(nothing, &device, RowFormat::F32).unwrap().plan(&LiveParams::new(2)).unwrap();
+        let blended = plan.blend(&[1.0; 6]).unwrap();
+        assert_eq!((blended.frames, blended.without_neighbors), (vec![1.0; 6], 2));
+    }
 }
 
 /// More rows than one binding of WebGPU's default limits holds.
 #[test]
 fn rows_spread_over_buffers() {
-    let Some((.., device)) = host() else { return };
-    let (dim, rows) = (64, (128 << 20) / (64 * 4) + 1000);
-    let voice = random(rows * dim, 5);
-    let index = Index::flat(dim, Metric::L2, voice.clone()).unwrap();
-    let plan = LiveVoice::new(index, &device, RowFormat::F32).unwrap().plan(&LiveParams::new(2)).unwrap();
-    let numbers = [rows - 3, 17];
-    let frames: Vec<f32> = numbers.iter().flat_map(|&row| voice[row * dim..][..dim].iter().map(|x| x + 1e-3)).collect();
-    let (found, blended) = (plan.search(&frames).unwrap(), plan.blend(&frames).unwrap());
-    for (i, &row) in numbers.iter().enumerate() {
-        assert_eq!(found.ids[i * 8], row as i64);
-        let mut near = blended.frames[i * dim..][..dim].iter().zip(&voice[row * dim..][..dim]);
-        assert!(near.all(|(x, y)| (x - y).abs() < 0.01), "{row}");
+    for Host { lent: device, .. } in hosts() {
+        let (dim, rows) = (64, (128 << 20) / (64 * 4) + 1000);
+        let voice = random(rows * dim, 5);
+        let index = Index::flat(dim, Metric::L2, voice.clone()).unwrap();
+        let plan = LiveVoice::new(index, &device, RowFormat::F32).unwrap().plan(&LiveParams::new(2)).unwrap();
+        let numbers = [rows - 3, 17];
+        let frames: Vec<f32> =
+            numbers.iter().flat_map(|&row| voice[row * dim..][..dim].iter().map(|x| x + 1e-3)).collect();
+        let (found, blended) = (plan.search(&frames).unwrap(), plan.blend(&frames).unwrap());
+        for (i, &row) in numbers.iter().enumerate() {
+            assert_eq!(found.ids[i * 8], row as i64);
+            let mut near = blended.frames[i * dim..][..dim].iter().zip(&voice[row * dim..][..dim]);
+            assert!(near.all(|(x, y)| (x - y).abs() < 0.01), "{row}");
+        }
     }
 }
 
@@ -262,40 +277,44 @@ fn encode(plan: &LivePlan, device: &wgpu::Device, queue: &wgpu::Queue, buffers: 
 
 #[test]
 fn a_hosts_commands_get_the_same_answers() {
-    let Some((_, device, queue, lent)) = host() else { return };
-    let plan =
-        LiveVoice::new(built("Flat", Metric::L2), &lent, RowFormat::F32).unwrap().plan(&LiveParams::new(4)).unwrap();
-    let (frames, buffers) = (random(4 * DIM, 9), host_buffers(&device, 4, DIM, 8));
-    queue.write_buffer(&buffers.frames, 0, bytemuck::cast_slice(&frames));
-    encode(&plan, &device, &queue, &buffers);
-    let found = plan.search(&frames).unwrap();
-    let rows: Vec<u32> = read(&device, &buffers.rows);
-    assert!(rows.iter().zip(&found.ids).all(|(&row, &id)| i64::from(row) == id && row != TopK::NONE));
-    assert_eq!(read::<f32>(&device, &buffers.distances), found.distances);
-    assert_eq!(read::<f32>(&device, &buffers.blended), plan.blend(&frames).unwrap().frames);
+    for Host { device, queue, lent, .. } in hosts() {
+        let plan = LiveVoice::new(built("Flat", Metric::L2), &lent, RowFormat::F32)
+            .unwrap()
+            .plan(&LiveParams::new(4))
+            .unwrap();
+        let (frames, buffers) = (random(4 * DIM, 9), host_buffers(&device, 4, DIM, 8));
+        queue.write_buffer(&buffers.frames, 0, bytemuck::cast_slice(&frames));
+        encode(&plan, &device, &queue, &buffers);
+        let found = plan.search(&frames).unwrap();
+        let rows: Vec<u32> = read(&device, &buffers.rows);
+        assert!(rows.iter().zip(&found.ids).all(|(&row, &id)| i64::from(row) == id && row != TopK::NONE));
+        assert_eq!(read::<f32>(&device, &buffers.distances), found.distances);
+        assert_eq!(read::<f32>(&device, &buffers.blended), plan.blend(&frames).unwrap().frames);
+    }
 }
 
 #[test]
 fn calls_leave_no_buffer_binding_or_pipeline() {
-    let Some((instance, device, queue, lent)) = host() else { return };
-    let plan = LiveVoice::new(built("PQ9x4fs,RFlat", Metric::L2), &lent, RowFormat::F16).unwrap();
-    let plan = plan.plan(&LiveParams::new(4)).unwrap();
-    let (frames, buffers) = (random(4 * DIM, 9), host_buffers(&device, 4, DIM, 8));
-    let made = || {
-        device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
-        let report = instance.generate_report().unwrap();
-        let hub = report.hub_report();
-        [&hub.buffers, &hub.bind_groups, &hub.compute_pipelines].map(|registry| registry.num_allocated)
-    };
-    let mut counts = Vec::new();
-    for _ in 0..20 {
-        queue.write_buffer(&buffers.frames, 0, bytemuck::cast_slice(&frames));
-        encode(&plan, &device, &queue, &buffers);
-        plan.search(&frames).unwrap();
-        plan.blend(&frames).unwrap();
-        counts.push(made());
+    for Host { instance, device, queue, lent } in hosts() {
+        let plan = LiveVoice::new(built("PQ9x4fs,RFlat", Metric::L2), &lent, RowFormat::F16).unwrap();
+        let plan = plan.plan(&LiveParams::new(4)).unwrap();
+        let (frames, buffers) = (random(4 * DIM, 9), host_buffers(&device, 4, DIM, 8));
+        let made = || {
+            device.poll(wgpu::PollType::wait_indefinitely()).unwrap();
+            let report = instance.generate_report().unwrap();
+            let hub = report.hub_report();
+            [&hub.buffers, &hub.bind_groups, &hub.compute_pipelines].map(|registry| registry.num_allocated)
+        };
+        let mut counts = Vec::new();
+        for _ in 0..20 {
+            queue.write_buffer(&buffers.frames, 0, bytemuck::cast_slice(&frames));
+            encode(&plan, &device, &queue, &buffers);
+            plan.search(&frames).unwrap();
+            plan.blend(&frames).unwrap();
+            counts.push(made());
+        }
+        assert!(counts[1..].iter().all(|count| *count == counts[1]), "{counts:?}");
     }
-    assert!(counts[1..].iter().all(|count| *count == counts[1]), "{counts:?}");
 }
 
 #[test]
@@ -323,49 +342,50 @@ fn several_threads_share_a_plan() {
 fn what_cannot_be_planned_or_recorded() {
     let refused = LiveVoice::new(built("Flat", Metric::L2), &Device::cpu(), RowFormat::F32).unwrap_err();
     assert!(refused.is_usage() && refused.to_string().contains("Searcher"), "{refused}");
-    let Some((_, device, _, lent)) = host() else { return };
-    let untrained = Index::new(&"PQ9x4fs".parse::<IndexSpec>().unwrap(), Metric::L2, DIM).unwrap();
-    assert!(LiveVoice::new(untrained, &lent, RowFormat::F32).unwrap_err().is_usage());
-    let voice = LiveVoice::new(built("PQ9x4fs,RFlat", Metric::L2), &lent, RowFormat::F32).unwrap();
-    let good = LiveParams::new(4);
-    for (params, said) in [
-        (LiveParams { frames: 0, ..good }, "frames: 0"),
-        (LiveParams { frames: 4097, ..good }, "frames: 4097"),
-        (LiveParams { k: 0, ..good }, "k: 0"),
-        (LiveParams { k: 1025, ..good }, "k: 1025"),
-        (LiveParams { index_rate: 1.5, ..good }, "index_rate: 1.5"),
-        (LiveParams { power: f32::NAN, ..good }, "power: NaN"),
-        (LiveParams { scan: LiveScan::FastScan { k_factor: Some(0.5) }, ..good }, "k_factor: 0.5"),
-        (LiveParams { scan: LiveScan::FastScan { k_factor: Some(200.0) }, ..good }, "k_factor: 200"),
-    ] {
-        let error = voice.plan(&params).unwrap_err();
-        assert!(error.is_usage() && error.to_string().starts_with(said), "{error}");
-    }
-    let flat = LiveVoice::new(built("Flat", Metric::L2), &lent, RowFormat::F32).unwrap();
-    let scan = LiveScan::FastScan { k_factor: None };
-    assert!(flat.plan(&LiveParams { scan, ..good }).unwrap_err().to_string().contains("PQMx4fs,RFlat"));
-
-    let plan = flat.plan(&good).unwrap();
-    assert!(plan.set_blend(-0.5, 2.0).unwrap_err().is_usage());
-    for frames in [&[0.0; DIM + 1][..], &[0.0; 5 * DIM]] {
-        assert!(plan.search(frames).unwrap_err().is_usage() && plan.blend(frames).unwrap_err().is_usage());
-    }
-    let there = host_buffers(&device, 4, DIM, 8);
-    let small = host_buffers(&device, 3, DIM, 7);
-    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    for (frames, blended, said) in [
-        (&small.frames, &there.blended, "frames: a buffer of 216 bytes; make it of 288"),
-        (&there.frames, &small.blended, "blended: a buffer of 216 bytes"),
-        (&there.blended, &there.blended, "frames: a buffer with the usage"),
-        (&there.frames, &there.frames, ""),
-    ] {
-        match plan.encode_blend(&mut encoder, frames, blended, None) {
-            Err(error) => assert!(!said.is_empty() && error.to_string().starts_with(said), "{error}"),
-            Ok(()) => assert!(said.is_empty(), "{said}"),
+    for Host { device, lent, .. } in hosts() {
+        let untrained = Index::new(&"PQ9x4fs".parse::<IndexSpec>().unwrap(), Metric::L2, DIM).unwrap();
+        assert!(LiveVoice::new(untrained, &lent, RowFormat::F32).unwrap_err().is_usage());
+        let voice = LiveVoice::new(built("PQ9x4fs,RFlat", Metric::L2), &lent, RowFormat::F32).unwrap();
+        let good = LiveParams::new(4);
+        for (params, said) in [
+            (LiveParams { frames: 0, ..good }, "frames: 0"),
+            (LiveParams { frames: 4097, ..good }, "frames: 4097"),
+            (LiveParams { k: 0, ..good }, "k: 0"),
+            (LiveParams { k: 1025, ..good }, "k: 1025"),
+            (LiveParams { index_rate: 1.5, ..good }, "index_rate: 1.5"),
+            (LiveParams { power: f32::NAN, ..good }, "power: NaN"),
+            (LiveParams { scan: LiveScan::FastScan { k_factor: Some(0.5) }, ..good }, "k_factor: 0.5"),
+            (LiveParams { scan: LiveScan::FastScan { k_factor: Some(200.0) }, ..good }, "k_factor: 200"),
+        ] {
+            let error = voice.plan(&params).unwrap_err();
+            assert!(error.is_usage() && error.to_string().starts_with(said), "{error}");
         }
+        let flat = LiveVoice::new(built("Flat", Metric::L2), &lent, RowFormat::F32).unwrap();
+        let scan = LiveScan::FastScan { k_factor: None };
+        assert!(flat.plan(&LiveParams { scan, ..good }).unwrap_err().to_string().contains("PQMx4fs,RFlat"));
+
+        let plan = flat.plan(&good).unwrap();
+        assert!(plan.set_blend(-0.5, 2.0).unwrap_err().is_usage());
+        for frames in [&[0.0; DIM + 1][..], &[0.0; 5 * DIM]] {
+            assert!(plan.search(frames).unwrap_err().is_usage() && plan.blend(frames).unwrap_err().is_usage());
+        }
+        let there = host_buffers(&device, 4, DIM, 8);
+        let small = host_buffers(&device, 3, DIM, 7);
+        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (frames, blended, said) in [
+            (&small.frames, &there.blended, "frames: a buffer of 216 bytes; make it of 288"),
+            (&there.frames, &small.blended, "blended: a buffer of 216 bytes"),
+            (&there.blended, &there.blended, "frames: a buffer with the usage"),
+            (&there.frames, &there.frames, ""),
+        ] {
+            match plan.encode_blend(&mut encoder, frames, blended, None) {
+                Err(error) => assert!(!said.is_empty() && error.to_string().starts_with(said), "{error}"),
+                Ok(()) => assert!(said.is_empty(), "{said}"),
+            }
+        }
+        let short = plan.encode_search(&mut encoder, &there.frames, &small.rows, &there.distances).unwrap_err();
+        assert!(short.to_string().starts_with("rows: a buffer of 84 bytes; make it of 128"), "{short}");
+        let small = plan.encode_blend(&mut encoder, &there.frames, &there.blended, Some(&small.rows));
+        assert!(small.is_ok(), "one word a frame is enough");
     }
-    let short = plan.encode_search(&mut encoder, &there.frames, &small.rows, &there.distances).unwrap_err();
-    assert!(short.to_string().starts_with("rows: a buffer of 84 bytes; make it of 128"), "{short}");
-    let small = plan.encode_blend(&mut encoder, &there.frames, &there.blended, Some(&small.rows));
-    assert!(small.is_ok(), "one word a frame is enough");
 }

@@ -2,7 +2,10 @@
 
 #[path = "common/devices.rs"]
 mod devices;
+#[path = "common/random.rs"]
+mod random;
 
+use random::random;
 use rvc_gpu_index::cluster::KMeansParams;
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::{IndexSpec, Metric};
@@ -27,15 +30,6 @@ const KINDS: [&str; 10] = [
     "L2norm,PQ4x4fs,RFlat",
     "L2norm,IVF6,PQ8x4fsr",
 ];
-
-/// Reproducible values in −5..5 (a 64-bit linear congruential generator).
-fn random(count: usize, mut state: u64) -> Vec<f32> {
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32 * 10.0 - 5.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 fn voice() -> Vec<f32> {
     let rows = random((ROWS - TWICE) * DIM, 1);

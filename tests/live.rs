@@ -2,8 +2,11 @@
 
 #[path = "common/devices.rs"]
 mod devices;
+#[path = "common/random.rs"]
+mod random;
 
 use pollster::block_on;
+use random::random;
 use rvc_gpu_index::cluster::KMeansParams;
 use rvc_gpu_index::device::{Device, RowFormat, TopK, required_features, required_limits};
 use rvc_gpu_index::factory::{IndexSpec, Metric};
@@ -26,15 +29,6 @@ const KINDS: [&str; 8] = [
     "L2norm,IVF6,Flat",
     "L2norm,PQ9x4fs,RFlat",
 ];
-
-/// Reproducible values in −5..5 (a 64-bit linear congruential generator).
-fn random(count: usize, mut state: u64) -> Vec<f32> {
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 24) as f32 * 10.0 - 5.0
-    };
-    (0..count).map(|_| next()).collect()
-}
 
 fn built(factory: &str, metric: Metric) -> Index {
     let (voice, device) = (random(ROWS * DIM, 1), Device::cpu());

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use rvc_gpu_index::device::{Device, RowFormat};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, Neighbors, Searcher};
-use rvc_gpu_index::retrieval::{BlendParams, Blender, LiveParams, LivePlan, LiveVoice};
+use rvc_gpu_index::retrieval::{BlendParams, Blender, LiveParams, LiveScan, LiveVoice};
 use rvc_gpu_index::{Error, Result, faiss};
 use serde::Serialize;
 
@@ -24,7 +24,8 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index live voice.index frames.npy --frames 28 --nprobe 8 --device gpu
 
 A call takes the next frames of the file, from its beginning again when they are used up. On the CPU engine the index is
-searched as its nprobe and k_factor say; on a GPU the whole voice is scanned, and --nprobe and --k-factor have no meaning.";
+searched as its nprobe and k_factor say. On a GPU the whole voice is scanned, for PQMx4fs,RFlat by its codes where that is
+clearly faster, or with --k-factor in any case.";
 
 /// Time live calls: searches and blends of a few frames at a time
 #[derive(Args)]
@@ -108,6 +109,10 @@ pub fn run(args: &LiveArgs) -> Result<LiveReport> {
     features.read(0, &mut frames)?;
     let device = Device::select(&args.device)?;
     let (factory, rows, d) = (index.spec().to_string(), index.ntotal(), index.dim());
+    if let (false, Some(nprobe)) = (device.is_cpu(), args.asked.params().nprobe) {
+        let remedy = "leave it out, or choose the CPU engine".into();
+        return Err(Error::Parameter { name: "nprobe", found: format!("{nprobe}, but a GPU scans all lists"), remedy });
+    }
     let host = Host::new(index, &device, args)?;
     let load_seconds = clock.lap();
     let times = args.frames.iter().map(|&count| host.time(&frames, count.into(), args));
@@ -157,10 +162,12 @@ impl Host {
                 Ok(Times { frames: count, candidates, search, blend })
             }
             Self::Gpu(voice) => {
-                let (dim, plan) = (voice.dim(), voice.plan(&LiveParams { k, ..LiveParams::new(count) })?);
+                let k_factor = args.asked.params().k_factor;
+                let scan = if k_factor.is_some() { LiveScan::FastScan { k_factor } } else { LiveScan::Measured };
+                let (dim, plan) = (voice.dim(), voice.plan(&LiveParams { k, scan, ..LiveParams::new(count) })?);
                 let search = latency(all, count * dim, dim, args.calls, |frames| plan.search(frames).map(drop))?;
                 let blend = latency(all, count * dim, dim, args.calls, |frames| plan.blend(frames).map(drop))?;
-                Ok(Times { frames: count, candidates: LivePlan::candidates(&plan), search, blend })
+                Ok(Times { frames: count, candidates: plan.candidates(), search, blend })
             }
         }
     }

@@ -35,7 +35,7 @@ pub use stages::{BlendOutcome, BlendedRows};
 pub(crate) use cpu::blend::Neighborhood;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 pub(crate) use gpu::{Live, LiveCodes, Recording};
-pub(crate) use stages::check_blend;
+pub(crate) use stages::{check_blend, check_k};
 
 use crate::error::{Error, Result};
 use crate::factory::Metric;

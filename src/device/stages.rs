@@ -293,7 +293,8 @@ fn check_table(rows: &Matrix, table: &CentroidTable) -> Result<()> {
     Ok(())
 }
 
-fn check_k(k: usize) -> Result<()> {
+/// Fails for a k that no search takes.
+pub(crate) fn check_k(k: usize) -> Result<()> {
     if k == 0 || k > MAX_K {
         return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
     }

@@ -6,9 +6,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::recall::HeldBack;
-use super::searcher::check_k;
 use super::{ExactSearch, Index, IndexKind, Neighbors, Searcher};
-use crate::device::exact_distance;
+use crate::device::{check_k, exact_distance};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, MemoryRows, Normalized, l2_normalize};

@@ -6,8 +6,8 @@ use std::{mem, slice};
 
 use super::{CodeBlocks, Index, IndexKind, IndexRows, Neighbors, ProductQuantizer};
 use crate::device::{
-    Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, MAX_K, Matrix, PQ_CENTROIDS, Probes, RowRanges,
-    RowSet, ScanRequest, ScanTopK, TopK,
+    Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, Matrix, PQ_CENTROIDS, Probes, RowRanges, RowSet,
+    ScanRequest, ScanTopK, TopK, check_k,
 };
 use crate::error::{Error, Result};
 use crate::features::l2_normalize;
@@ -100,7 +100,7 @@ impl Searcher {
     /// The k nearest rows of each query; `queries` is row-major.
     ///
     /// # Errors
-    /// [`Error::Parameter`] where the queries are no whole rows, k or k · k_factor is not 1 to [`MAX_K`], k_factor is
+    /// [`Error::Parameter`] where the queries are no whole rows, k or k · k_factor is not 1 to [`MAX_K`](crate::device::MAX_K), k_factor is
     /// below 1 or given for an index that does not re-rank, or nprobe is 0; what the device reports.
     pub fn search(&self, queries: &[f32], k: usize, params: &SearchParams) -> Result<Neighbors> {
         let mut found = Neighbors::default();
@@ -286,14 +286,6 @@ impl Searcher {
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids()[row as usize],
         }
     }
-}
-
-/// Fails for a k that no search takes.
-pub(super) fn check_k(k: usize) -> Result<()> {
-    if k == 0 || k > MAX_K {
-        return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
-    }
-    Ok(())
 }
 
 fn slots(places: Range<usize>) -> Range<u32> {

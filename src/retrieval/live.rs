@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::blend::Blended;
 use crate::device::{
-    CodeSet, Codebooks, Device, Live, LiveCodes, MAX_K, Recording, RowFormat, RowSet, TopK, check_blend,
+    CodeSet, Codebooks, Device, Live, LiveCodes, MAX_K, Recording, RowFormat, RowSet, TopK, check_blend, check_k,
 };
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -140,9 +140,7 @@ impl LiveVoice {
         if frames == 0 || frames > MAX_FRAMES {
             return Err(Error::parameter("frames", frames, format!("choose 1 to {MAX_FRAMES}")));
         }
-        if k == 0 || k > MAX_K {
-            return Err(Error::parameter("k", k, format!("choose 1 to {MAX_K}")));
-        }
+        check_k(k)?;
         check_blend(index_rate, power)?;
         match params.scan {
             LiveScan::Exact => self.record(params, None),

@@ -1,6 +1,6 @@
 //! Launches `shaders/blend.wgsl`: frames drawn towards their neighbours.
 
-use super::kernel::{BLEND, BLEND_F16, Pipelines, wgsl_struct};
+use super::kernel::{BLEND, Pipelines, wgsl_struct};
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::rows::{RowFormat, RowSet};
@@ -15,8 +15,8 @@ pub(crate) struct Blend(Pipelines<2>);
 
 impl Blend {
     fn get(gpu: &Gpu, format: RowFormat) -> Result<&Self> {
-        let kernel = if format == RowFormat::F16 { &BLEND_F16 } else { &BLEND };
-        gpu.stages.blend[format as usize].get_or_make(|| Pipelines::new(gpu, kernel, ["weigh", "add"]).map(Self))
+        let (stage, kernel) = (&gpu.stages.blend[format as usize], &BLEND[format as usize]);
+        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["weigh", "add"]).map(Self))
     }
 }
 

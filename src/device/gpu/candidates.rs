@@ -4,9 +4,8 @@
 use std::ops::Range;
 
 use super::kernel::Step;
-use super::select_topk::{Nearest, SelectTopk};
+use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink};
-use crate::device::buffer::Buffer;
 use crate::device::ranges::{Group, GroupVisit, RowRanges, groups};
 use crate::error::Result;
 
@@ -19,8 +18,8 @@ const SLICE: u32 = 1 << 15;
 pub(super) struct Run {
     /// What these queries visit.
     visits: Vec<GroupVisit>,
-    pub keys: Buffer<f32>,
-    pub candidates: Buffer<u32>,
+    /// Where keys are written before they are selected from.
+    pub scratch: Keyed,
     first_query: usize,
     /// Where each query's keys start, and where the last one's end.
     starts: Vec<u32>,
@@ -34,17 +33,17 @@ pub(super) fn topk(
     k: usize,
     measure: impl Fn(&Run) -> Result<Vec<Step>>,
     sink: Sink<'_>,
-) -> Result<Nearest> {
+) -> Result<Keyed> {
     let select = SelectTopk::get(gpu)?;
-    let nearest = Nearest::new(gpu, ranges.queries(), k)?;
+    let nearest = Keyed::new(gpu, ranges.queries() * k)?;
     let runs = runs(ranges);
     let scratch = runs.iter().filter_map(|starts| starts.last()).max().map_or(0, |&end| end as usize);
-    let (keys, candidates) = (gpu.zeros(scratch)?, gpu.zeros(scratch)?);
+    let scratch = Keyed::new(gpu, scratch)?;
     let mut first_query = 0;
     for starts in runs {
         let mut visits = Vec::new();
         ranges.visits(first_query..first_query + starts.len() - 1, &mut visits);
-        let run = Run { visits, keys: keys.clone(), candidates: candidates.clone(), first_query, starts };
+        let run = Run { visits, scratch: scratch.clone(), first_query, starts };
         let mut steps = measure(&run)?;
         run.select(gpu, select, k, &nearest, &mut steps)?;
         sink(name, steps)?;
@@ -80,7 +79,7 @@ impl Run {
     }
 
     /// One selection a query; where one has many candidates, slices of them first and then the slices' best.
-    fn select(&self, gpu: &Gpu, select: &SelectTopk, k: usize, into: &Nearest, steps: &mut Vec<Step>) -> Result<()> {
+    fn select(&self, gpu: &Gpu, select: &SelectTopk, k: usize, into: &Keyed, steps: &mut Vec<Step>) -> Result<()> {
         let (mut slices, mut merged) = (Vec::new(), Vec::new());
         for query in self.starts.windows(2) {
             let first = slices.len();
@@ -94,12 +93,12 @@ impl Run {
         }
         let first = self.first_query;
         if slices.len() == merged.len() {
-            steps.push(select.step(gpu, &self.keys, &self.candidates, &slices, k, into, first)?);
+            steps.push(select.step(gpu, &self.scratch, &slices, k, into, first)?);
             return Ok(());
         }
-        let best = Nearest::new(gpu, slices.len(), k)?;
-        steps.push(select.step(gpu, &self.keys, &self.candidates, &slices, k, &best, 0)?);
-        steps.push(select.step(gpu, &best.keys, &best.candidates, &merged, k, into, first)?);
+        let best = Keyed::new(gpu, slices.len() * k)?;
+        steps.push(select.step(gpu, &self.scratch, &slices, k, &best, 0)?);
+        steps.push(select.step(gpu, &best, &merged, k, into, first)?);
         Ok(())
     }
 }

@@ -1,8 +1,6 @@
 //! Launches `shaders/distance_subset.wgsl`: distances of each query to rows of its own choice.
 
-use super::kernel::{
-    DISTANCE_SUBSET_IP, DISTANCE_SUBSET_IP_F16, DISTANCE_SUBSET_L2, DISTANCE_SUBSET_L2_F16, Pipelines, wgsl_struct,
-};
+use super::kernel::{DISTANCE_SUBSET, Pipelines, wgsl_struct};
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::rows::{RowFormat, RowSet};
@@ -19,12 +17,7 @@ pub(crate) struct DistanceSubset(Pipelines<1>);
 
 impl DistanceSubset {
     fn get(gpu: &Gpu, metric: Metric, format: RowFormat) -> Result<&Self> {
-        let kernel = match (metric, format) {
-            (Metric::L2, RowFormat::F32) => &DISTANCE_SUBSET_L2,
-            (Metric::L2, RowFormat::F16) => &DISTANCE_SUBSET_L2_F16,
-            (Metric::InnerProduct, RowFormat::F32) => &DISTANCE_SUBSET_IP,
-            (Metric::InnerProduct, RowFormat::F16) => &DISTANCE_SUBSET_IP_F16,
-        };
+        let kernel = &DISTANCE_SUBSET[metric as usize][format as usize];
         let stage = &gpu.stages.distance_subset[metric as usize][format as usize];
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["measure"]).map(Self))
     }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::candidates::{Run, pieces, topk};
-use super::kernel::{EXACT_TOPK_IP, EXACT_TOPK_IP_F16, EXACT_TOPK_L2, EXACT_TOPK_L2_F16, Pipelines, Step, wgsl_struct};
-use super::select_topk::Nearest;
+use super::kernel::{EXACT_TOPK, Pipelines, Step, wgsl_struct};
+use super::select_topk::Keyed;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::RowRanges;
@@ -25,12 +25,7 @@ pub(crate) struct ExactTopk(Pipelines<1>);
 
 impl ExactTopk {
     fn get(gpu: &Gpu, metric: Metric, format: RowFormat) -> Result<&Self> {
-        let kernel = match (metric, format) {
-            (Metric::L2, RowFormat::F32) => &EXACT_TOPK_L2,
-            (Metric::L2, RowFormat::F16) => &EXACT_TOPK_L2_F16,
-            (Metric::InnerProduct, RowFormat::F32) => &EXACT_TOPK_IP,
-            (Metric::InnerProduct, RowFormat::F16) => &EXACT_TOPK_IP_F16,
-        };
+        let kernel = &EXACT_TOPK[metric as usize][format as usize];
         let stage = &gpu.stages.exact_topk[metric as usize][format as usize];
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["measure"]).map(Self))
     }
@@ -61,7 +56,7 @@ pub(super) fn nearest(
     metric: Metric,
     k: usize,
     sink: Sink<'_>,
-) -> Result<Nearest> {
+) -> Result<Keyed> {
     let kernel = &ExactTopk::get(gpu, metric, rows.format)?.0;
     topk(gpu, "exact_topk", ranges, k, |run| measure(gpu, kernel, queries, rows, run), sink)
 }
@@ -82,8 +77,8 @@ fn measure(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, ru
                 part,
                 task_list.gpu(gpu, name)?,
                 entry_list.gpu(gpu, name)?,
-                run.keys.gpu(gpu, name)?,
-                run.candidates.gpu(gpu, name)?,
+                run.scratch.keys.gpu(gpu, name)?,
+                run.scratch.candidates.gpu(gpu, name)?,
             ];
             steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::candidates::{Run, pieces, topk};
 use super::kernel::{FAST_SCAN, Pipelines, Step, wgsl_struct};
-use super::select_topk::Nearest;
+use super::select_topk::Keyed;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::Buffer;
 use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
@@ -62,7 +62,7 @@ pub(super) fn nearest(
     metric: Metric,
     k: usize,
     sink: Sink<'_>,
-) -> Result<Nearest> {
+) -> Result<Keyed> {
     let CodeParts::Gpu(parts) = &codes.parts else { return Err(Error::ForeignBuffer { stage: "fast_scan" }) };
     let kernel = &FastScan::get(gpu)?.0;
     let measure = |run: &Run| measure(gpu, kernel, parts, tables, request, metric, run);
@@ -97,8 +97,8 @@ fn measure(
                 tables.biases.gpu(gpu, name)?,
                 task_list.gpu(gpu, name)?,
                 visit_list.gpu(gpu, name)?,
-                run.keys.gpu(gpu, name)?,
-                run.candidates.gpu(gpu, name)?,
+                run.scratch.keys.gpu(gpu, name)?,
+                run.scratch.candidates.gpu(gpu, name)?,
             ];
             steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
         }

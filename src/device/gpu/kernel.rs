@@ -33,6 +33,36 @@ macro_rules! wgsl {
     ($($file:literal),+) => { concat!($(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+) };
 }
 
+/// A kernel for each [`RowFormat`](crate::device::RowFormat), in its order; the metric is a part of its name, and of its source.
+macro_rules! by_rows {
+    ($stage:literal $(, $metric:literal, $shared:literal)?; $bindings:expr) => {
+        [
+            GpuKernel {
+                name: concat!($stage $(, "_", $metric)?),
+                source: wgsl!($stage $(, $shared)?, "shared/rows_f32"),
+                bindings: $bindings,
+                constants: &[],
+            },
+            GpuKernel {
+                name: concat!($stage $(, "_", $metric)?, "_f16"),
+                source: wgsl!($stage $(, $shared)?, "shared/rows_f16"),
+                bindings: $bindings,
+                constants: &[],
+            },
+        ]
+    };
+}
+
+/// The same for each [`Metric`](crate::factory::Metric), in its order.
+macro_rules! by_metric_and_rows {
+    ($stage:literal; $bindings:expr) => {
+        [
+            by_rows!($stage, "l2", "shared/metric_l2"; $bindings),
+            by_rows!($stage, "ip", "shared/metric_ip"; $bindings),
+        ]
+    };
+}
+
 pub(super) static NEAREST_CENTROID_L2: GpuKernel = GpuKernel {
     name: "nearest_centroid_l2",
     source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
@@ -56,56 +86,11 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
 };
-pub(super) static EXACT_TOPK_L2: GpuKernel = GpuKernel {
-    name: "exact_topk_l2",
-    source: wgsl!("exact_topk", "shared/metric_l2", "shared/rows_f32"),
-    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
-    constants: &[],
-};
-pub(super) static EXACT_TOPK_IP: GpuKernel = GpuKernel {
-    name: "exact_topk_ip",
-    source: wgsl!("exact_topk", "shared/metric_ip", "shared/rows_f32"),
-    ..EXACT_TOPK_L2
-};
-pub(super) static EXACT_TOPK_L2_F16: GpuKernel = GpuKernel {
-    name: "exact_topk_l2_f16",
-    source: wgsl!("exact_topk", "shared/metric_l2", "shared/rows_f16"),
-    ..EXACT_TOPK_L2
-};
-pub(super) static EXACT_TOPK_IP_F16: GpuKernel = GpuKernel {
-    name: "exact_topk_ip_f16",
-    source: wgsl!("exact_topk", "shared/metric_ip", "shared/rows_f16"),
-    ..EXACT_TOPK_L2
-};
-pub(super) static DISTANCE_SUBSET_L2: GpuKernel = GpuKernel {
-    name: "distance_subset_l2",
-    source: wgsl!("distance_subset", "shared/metric_l2", "shared/rows_f32"),
-    bindings: &[Uniform, Read, Read, Read, Write],
-    constants: &[],
-};
-pub(super) static DISTANCE_SUBSET_IP: GpuKernel = GpuKernel {
-    name: "distance_subset_ip",
-    source: wgsl!("distance_subset", "shared/metric_ip", "shared/rows_f32"),
-    ..DISTANCE_SUBSET_L2
-};
-pub(super) static DISTANCE_SUBSET_L2_F16: GpuKernel = GpuKernel {
-    name: "distance_subset_l2_f16",
-    source: wgsl!("distance_subset", "shared/metric_l2", "shared/rows_f16"),
-    ..DISTANCE_SUBSET_L2
-};
-pub(super) static DISTANCE_SUBSET_IP_F16: GpuKernel = GpuKernel {
-    name: "distance_subset_ip_f16",
-    source: wgsl!("distance_subset", "shared/metric_ip", "shared/rows_f16"),
-    ..DISTANCE_SUBSET_L2
-};
-pub(super) static BLEND: GpuKernel = GpuKernel {
-    name: "blend",
-    source: wgsl!("blend", "shared/rows_f32"),
-    bindings: &[Uniform, Read, Read, Read, Read, Write, Write, Write],
-    constants: &[],
-};
-pub(super) static BLEND_F16: GpuKernel =
-    GpuKernel { name: "blend_f16", source: wgsl!("blend", "shared/rows_f16"), ..BLEND };
+pub(super) static EXACT_TOPK: [[GpuKernel; 2]; 2] =
+    by_metric_and_rows!("exact_topk"; &[Uniform, Read, Read, Read, Read, Write, Write]);
+pub(super) static DISTANCE_SUBSET: [[GpuKernel; 2]; 2] =
+    by_metric_and_rows!("distance_subset"; &[Uniform, Read, Read, Read, Write]);
+pub(super) static BLEND: [GpuKernel; 2] = by_rows!("blend"; &[Uniform, Read, Read, Read, Read, Write, Write, Write]);
 pub(super) static L2_NORMALIZE: GpuKernel = GpuKernel {
     name: "l2_normalize",
     source: wgsl!("l2_normalize"),
@@ -150,20 +135,12 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
 };
 
 /// Every composed kernel, for tools that translate or inspect them.
-pub fn kernels() -> [&'static GpuKernel; 21] {
-    [
+pub fn kernels() -> Vec<&'static GpuKernel> {
+    let mut kernels = vec![
         &NEAREST_CENTROID_L2,
         &NEAREST_CENTROID_IP,
         &NEAREST_PROBES,
         &CENTROID_UPDATE,
-        &EXACT_TOPK_L2,
-        &EXACT_TOPK_IP,
-        &EXACT_TOPK_L2_F16,
-        &EXACT_TOPK_IP_F16,
-        &DISTANCE_SUBSET_L2,
-        &DISTANCE_SUBSET_IP,
-        &DISTANCE_SUBSET_L2_F16,
-        &DISTANCE_SUBSET_IP_F16,
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
@@ -171,9 +148,11 @@ pub fn kernels() -> [&'static GpuKernel; 21] {
         &PQ_ENCODE_RESIDUAL,
         &PQ_UPDATE,
         &L2_NORMALIZE,
-        &BLEND,
-        &BLEND_F16,
-    ]
+    ];
+    kernels.extend(EXACT_TOPK.as_flattened());
+    kernels.extend(DISTANCE_SUBSET.as_flattened());
+    kernels.extend(&BLEND);
+    kernels
 }
 
 /// A kernel compiled for one device: a pipeline an entry point, all over one bind group layout.
@@ -321,17 +300,17 @@ pub(crate) mod layouts {
         check(&NEAREST_CENTROID_L2, nearest_centroid::Params::layout());
         check(&NEAREST_PROBES, nearest_centroid::Params::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
-        check(&EXACT_TOPK_L2, exact_topk::Params::layout());
-        check(&EXACT_TOPK_L2, exact_topk::Task::layout());
-        check(&EXACT_TOPK_L2, exact_topk::Entry::layout());
+        check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
+        check(&EXACT_TOPK[0][0], exact_topk::Task::layout());
+        check(&EXACT_TOPK[0][0], exact_topk::Entry::layout());
         check(&FAST_SCAN, fast_scan::Params::layout());
         check(&FAST_SCAN, fast_scan::Task::layout());
         check(&FAST_SCAN, fast_scan::Visit::layout());
         check(&LOOKUP_TABLES, lookup_tables::Params::layout());
-        check(&DISTANCE_SUBSET_L2, distance_subset::Params::layout());
+        check(&DISTANCE_SUBSET[0][0], distance_subset::Params::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());
         check(&L2_NORMALIZE, l2_normalize::Params::layout());
-        check(&BLEND, blend::Params::layout());
+        check(&BLEND[0], blend::Params::layout());
         check(&PQ_ENCODE, pq_encode::Params::layout());
         check(&PQ_UPDATE, pq_update::Params::layout());
     }

@@ -3,7 +3,7 @@
 use super::Gpu;
 use super::kernel::{NEAREST_PROBES, Pipelines, Step};
 use super::nearest_centroid::{Params, TILE};
-use super::select_topk::{Nearest, SelectTopk};
+use super::select_topk::{Keyed, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
 use crate::error::Result;
@@ -27,8 +27,7 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
     let select = SelectTopk::get(gpu)?;
     let nlist = table.nlist();
     let name = "nearest_probes";
-    let keys = gpu.zeros::<f32>(rows.rows * nlist)?;
-    let candidates = gpu.zeros::<u32>(rows.rows * nlist)?;
+    let all = Keyed::new(gpu, rows.rows * nlist)?;
     let params = Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, unused: 0 };
     let params = gpu.params(&params)?;
     let buffers = [
@@ -36,21 +35,20 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
         rows.data.gpu(gpu, name)?,
         table.shifted.data.gpu(gpu, name)?,
         table.bias.gpu(gpu, name)?,
-        keys.gpu(gpu, name)?,
-        candidates.gpu(gpu, name)?,
+        all.keys.gpu(gpu, name)?,
+        all.candidates.gpu(gpu, name)?,
     ];
     let bindings = stage.0.bind(gpu, &buffers)?;
     let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
     if nprobe > MAX_K {
         // More than a workgroup can sort: rare enough for the host.
         gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist)])?;
-        let keys = gpu.download(keys.gpu(gpu, name)?, keys.len())?;
-        let candidates = gpu.download(candidates.gpu(gpu, name)?, candidates.len())?;
+        let (keys, candidates) = all.download(gpu)?;
         return gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1);
     }
-    let picked = Nearest::new(gpu, rows.rows, nprobe)?;
+    let picked = Keyed::new(gpu, rows.rows * nprobe)?;
     if rows.rows > 0 {
-        let select = select.step(gpu, &keys, &candidates, &segments, nprobe, &picked, 0)?;
+        let select = select.step(gpu, &all, &segments, nprobe, &picked, 0)?;
         gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist), select])?;
     }
     Ok(picked.candidates)

@@ -8,7 +8,7 @@ use super::distance_subset::distances;
 use super::kernel::Step;
 use super::l2_normalize::l2_normalize;
 use super::lookup_tables::lookup_tables;
-use super::select_topk::{Nearest, SelectTopk};
+use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink, encode, exact_topk, fast_scan};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::codes::{CodeSet, ScanRequest};
@@ -231,7 +231,7 @@ fn scan(
     codes: &LiveCodes<'_>,
     (queries, code_queries): (&Matrix, &Matrix),
     sink: Sink<'_>,
-) -> Result<Nearest> {
+) -> Result<Keyed> {
     let shape = Shape::new(code_queries, live.metric, None);
     let tables = lookup_tables(gpu, code_queries, codes.codebooks, None, shape, sink)?;
     let mut request = ScanRequest::new(1);
@@ -241,11 +241,12 @@ fn scan(
     }
     let found = fast_scan::nearest(gpu, codes.codes, &tables, &request, live.metric, codes.candidates, sink)?;
     let keys = distances(gpu, queries, live.rows, &found.candidates, live.metric, true, sink)?;
-    let nearest = Nearest::new(gpu, live.frames, live.k)?;
+    let compared = Keyed { keys, ..found };
+    let nearest = Keyed::new(gpu, live.frames * live.k)?;
     let each = codes.candidates as u32;
     let segments: Vec<_> = (0..live.frames as u32).map(|query| (query * each, each)).collect();
     let select = SelectTopk::get(gpu)?;
-    let step = select.step(gpu, &keys, &found.candidates, &segments, live.k, &nearest, 0)?;
+    let step = select.step(gpu, &compared, &segments, live.k, &nearest, 0)?;
     sink("select_topk", vec![step])?;
     Ok(nearest)
 }

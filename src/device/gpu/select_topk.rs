@@ -10,16 +10,17 @@ wgsl_struct!(Params { k, width, segments, first });
 #[derive(Debug)]
 pub(crate) struct SelectTopk(Pipelines<1>);
 
-/// The k smallest keys of each segment and their candidates: segments × k.
+/// Keys and the candidates that they are of.
 #[derive(Clone, Debug)]
-pub(crate) struct Nearest {
+pub(crate) struct Keyed {
     pub keys: Buffer<f32>,
     pub candidates: Buffer<u32>,
 }
 
-impl Nearest {
-    pub fn new(gpu: &Gpu, segments: usize, k: usize) -> Result<Self> {
-        Ok(Self { keys: gpu.zeros(segments * k)?, candidates: gpu.zeros(segments * k)? })
+impl Keyed {
+    /// Room for `len` of them.
+    pub fn new(gpu: &Gpu, len: usize) -> Result<Self> {
+        Ok(Self { keys: gpu.zeros(len)?, candidates: gpu.zeros(len)? })
     }
 
     /// Keys and candidates, read back.
@@ -35,17 +36,15 @@ impl SelectTopk {
         gpu.stages.select_topk.get_or_make(|| Pipelines::new(gpu, &SELECT_TOPK, ["pick"]).map(Self))
     }
 
-    /// Selects from `keys` and `candidates`; segments are (start, length), and what they give is written to `into` from
-    /// segment number `first` on.
-    #[allow(clippy::too_many_arguments)]
+    /// Selects the k smallest keys of segments of `from`, each a (start, length). What they give is written to `into`, k a
+    /// segment, from segment number `first` on.
     pub fn step(
         &self,
         gpu: &Gpu,
-        keys: &Buffer<f32>,
-        candidates: &Buffer<u32>,
+        from: &Keyed,
         segments: &[(u32, u32)],
         k: usize,
-        into: &Nearest,
+        into: &Keyed,
         first: usize,
     ) -> Result<Step> {
         let params = Params {
@@ -60,8 +59,8 @@ impl SelectTopk {
         let buffers = [
             &gpu.params(&params)?,
             flat.gpu(gpu, name)?,
-            keys.gpu(gpu, name)?,
-            candidates.gpu(gpu, name)?,
+            from.keys.gpu(gpu, name)?,
+            from.candidates.gpu(gpu, name)?,
             into.keys.gpu(gpu, name)?,
             into.candidates.gpu(gpu, name)?,
         ];
@@ -78,10 +77,10 @@ pub(crate) fn select_topk(
     k: usize,
 ) -> Result<(Vec<f32>, Vec<u32>)> {
     let stage = SelectTopk::get(gpu)?;
-    let (keys, candidates) = (gpu.upload(keys)?, gpu.upload(candidates)?);
-    let nearest = Nearest::new(gpu, segments.len(), k)?;
+    let all = Keyed { keys: gpu.upload(keys)?, candidates: gpu.upload(candidates)? };
+    let nearest = Keyed::new(gpu, segments.len() * k)?;
     if !segments.is_empty() {
-        gpu.submit("select_topk", &[stage.step(gpu, &keys, &candidates, segments, k, &nearest, 0)?])?;
+        gpu.submit("select_topk", &[stage.step(gpu, &all, segments, k, &nearest, 0)?])?;
     }
     nearest.download(gpu)
 }

@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::batches::Batches;
 use super::early_stop::EarlyStop;
 use super::sample::{RowSample, shuffled};
-use super::{accumulate, check_clusters, check_columns, check_finite, check_passes};
+use super::{accumulate, check_clusters, check_columns, check_finite, check_passes, moved_table};
 use crate::device::{Device, HostSums};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -102,6 +102,7 @@ pub fn mini_batch_k_means(
         params.mini_batch_rows.unwrap_or(BATCH_ROWS_PER_CENTROID.saturating_mul(clusters).max(MIN_BATCH_ROWS));
     let batch_rows = device.batch_plan(mini_batch_rows, dim, clusters, params.batch_rows).batch_rows;
     let mut early_stop = EarlyStop::new(source, params.max_no_improvement, params.tol, batch_rows)?;
+    let mut last = None;
     let (mut batches, mut rows_seen, mut reassigned, mut since_reassignment, mut converged) = (0, 0, 0, 0, false);
     'passes: for pass in 0..params.iterations {
         let mut before = 0;
@@ -114,11 +115,12 @@ pub fn mini_batch_k_means(
                 since_reassignment = 0;
                 reassigned += centroids.reassign(&batch, params.reassignment_ratio, &mut rng)?;
             }
-            let table = device.centroid_table(&centroids.values, dim, Metric::L2)?;
+            let table = moved_table(device, last.as_ref(), &centroids.values, dim, Metric::L2)?;
             let streamed = Batches::Streamed { device, source: &batch, batch_rows };
             let sums = accumulate(device, &streamed, &table, |done| progress(pass, before + done))?;
             check_finite(&sums.sums)?;
             centroids.update(&sums);
+            last = Some(table);
             batches += 1;
             before += batch.rows();
             rows_seen += batch.rows();

@@ -100,12 +100,14 @@ pub fn k_means(
     let iterations = if rows.rows() == nlist { 0 } else { params.iterations };
     let plan = device.batch_plan(rows.rows(), source.dim(), nlist, params.batch_rows);
     let batches = Batches::new(device, rows, plan)?;
+    let mut before = None;
     for iteration in 0..iterations {
         post_process(&mut centroids, source.dim(), metric);
-        let table = device.centroid_table(&centroids, source.dim(), metric)?;
+        let table = moved_table(device, before.as_ref(), &centroids, source.dim(), metric)?;
         let mut sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
         training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
         training.splits += update(&mut centroids, &sums.sums, &mut sums.counts, source.dim(), &mut rng)?;
+        before = Some(table);
     }
     post_process(&mut centroids, source.dim(), metric);
     Ok(KMeans { centroids, training })
@@ -190,6 +192,20 @@ fn warnings(rows: usize, nlist: usize, params: &KMeansParams) -> Vec<String> {
 fn post_process(centroids: &mut [f32], dim: usize, metric: Metric) {
     if metric == Metric::InnerProduct {
         l2_normalize(centroids, dim);
+    }
+}
+
+/// The table of the next iteration's centroids.
+fn moved_table(
+    device: &Device,
+    before: Option<&CentroidTable>,
+    centroids: &[f32],
+    dim: usize,
+    metric: Metric,
+) -> Result<CentroidTable> {
+    match before {
+        Some(before) => device.moved_centroids(before, centroids),
+        None => device.centroid_table(centroids, dim, metric),
     }
 }
 

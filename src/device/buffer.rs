@@ -1,10 +1,12 @@
 //! What stages pass to each other: arrays that lie where the device computes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytemuck::Pod;
 
+use super::cpu::sketch::{Basis, RowSketches};
+use super::cpu::sketch_table::SketchTable;
 use super::gpu::Gpu;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -104,9 +106,30 @@ pub struct Matrix {
     pub(crate) rows: usize,
     pub(crate) dim: usize,
     pub(crate) stride: usize,
+    /// Made when they are first asked for.
+    sketches: OnceLock<Arc<RowSketches>>,
 }
 
 impl Matrix {
+    pub(crate) fn new(data: Buffer<f32>, rows: usize, dim: usize, stride: usize) -> Self {
+        Self { data, rows, dim, stride, sketches: OnceLock::new() }
+    }
+
+    /// Makes this other rows on the host, in the memory it has there.
+    pub(crate) fn renew(&mut self, rows: &[f32], count: usize, dim: usize) {
+        self.data.renew(rows.len(), 0.0).copy_from_slice(rows);
+        (self.rows, self.dim, self.stride) = (count, dim, dim);
+        self.sketches.take();
+    }
+
+    /// Sketches of rows on the host in the directions of `basis`, kept for who next asks for the same.
+    pub(crate) fn sketches(&self, basis: &Arc<Basis>) -> Result<Arc<RowSketches>> {
+        let data = self.data.host("sketches")?;
+        let make = || Arc::new(RowSketches::new(basis.clone(), data));
+        let kept = self.sketches.get_or_init(make);
+        Ok(if Arc::ptr_eq(&kept.basis, basis) { kept.clone() } else { make() })
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -127,6 +150,8 @@ pub struct CentroidTable {
     pub(crate) shifted: Matrix,
     /// x · shifted + bias is largest for the nearest centroid; on the CPU engine −∞ fills up the last panel.
     pub(crate) bias: Buffer<f32>,
+    /// Where there are many centroids, what spares most comparisons on the CPU engine.
+    pub(crate) sketch: Option<Arc<SketchTable>>,
     pub(crate) metric: Metric,
 }
 

@@ -33,6 +33,8 @@ pub use rows::{RowFormat, RowSet};
 pub use stages::{BlendOutcome, BlendedRows};
 
 pub(crate) use cpu::blend::Neighborhood;
+use cpu::sketch::Basis;
+use cpu::sketch_table::SketchTable;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 pub(crate) use gpu::{Live, LiveCodes, Recording};
 pub(crate) use stages::{check_blend, check_k};
@@ -140,7 +142,7 @@ impl Device {
     pub fn upload(&self, rows: &[f32], dim: usize) -> Result<Matrix> {
         let count = checked_rows(rows.len(), dim)?;
         match &self.engine {
-            Engine::Cpu => Ok(Matrix { data: Buffer::on_host(rows.to_vec()), rows: count, dim, stride: dim }),
+            Engine::Cpu => Ok(Matrix::new(Buffer::on_host(rows.to_vec()), count, dim, dim)),
             Engine::Gpu(gpu) => gpu.upload_matrix(rows, count, dim),
         }
     }
@@ -151,8 +153,7 @@ impl Device {
             *matrix = self.upload(rows, dim)?;
             return Ok(());
         }
-        (matrix.rows, matrix.dim, matrix.stride) = (checked_rows(rows.len(), dim)?, dim, dim);
-        matrix.data.renew(rows.len(), 0.0).copy_from_slice(rows);
+        matrix.renew(rows, checked_rows(rows.len(), dim)?, dim);
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl Device {
                 (stride, gpu.zeros(nlist * stride)?, gpu.zeros(nlist)?, gpu.zeros(nlist)?)
             }
         };
-        Ok(ClusterSums { sums: Matrix { data, rows: nlist, dim, stride }, counts, costs })
+        Ok(ClusterSums { sums: Matrix::new(data, nlist, dim, stride), counts, costs })
     }
 
     /// Makes centroids (row-major, nlist × `dim`) ready for comparing rows with them.
@@ -251,6 +252,26 @@ impl Device {
     /// # Errors
     /// As [`Device::upload`].
     pub fn centroid_table(&self, centroids: &[f32], dim: usize, metric: Metric) -> Result<CentroidTable> {
+        let basis = || if self.is_cpu() { Basis::of(centroids, dim).map(Arc::new) } else { None };
+        self.centroid_table_with(centroids, dim, metric, basis)
+    }
+
+    /// The table of as many centroids that moved since `before` was made: what takes long to find is taken over.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn moved_centroids(&self, before: &CentroidTable, centroids: &[f32]) -> Result<CentroidTable> {
+        let basis = || before.sketch.as_ref().map(|sketch| sketch.basis().clone());
+        self.centroid_table_with(centroids, before.dim(), before.metric, basis)
+    }
+
+    fn centroid_table_with(
+        &self,
+        centroids: &[f32],
+        dim: usize,
+        metric: Metric,
+        basis: impl FnOnce() -> Option<Arc<Basis>>,
+    ) -> Result<CentroidTable> {
         let nlist = checked_rows(centroids.len(), dim)?;
         let mut mean = vec![0.0f64; dim];
         if metric == Metric::L2 {
@@ -273,11 +294,12 @@ impl Device {
             Engine::Cpu => {
                 let data = Buffer::on_host(cpu::scores::panels(&shifted, dim));
                 bias.resize(nlist.next_multiple_of(cpu::scores::PANEL), f32::NEG_INFINITY);
-                (Matrix { data, rows: nlist, dim, stride: dim }, Buffer::on_host(bias))
+                (Matrix::new(data, nlist, dim, dim), Buffer::on_host(bias))
             }
             Engine::Gpu(gpu) => (gpu.upload_matrix(&shifted, nlist, dim)?, gpu.upload(&bias)?),
         };
-        Ok(CentroidTable { centroids: self.upload(centroids, dim)?, shifted, bias, metric })
+        let sketch = basis().map(|basis| Arc::new(SketchTable::new(basis, centroids, metric)));
+        Ok(CentroidTable { centroids: self.upload(centroids, dim)?, shifted, bias, sketch, metric })
     }
 }
 

@@ -5,7 +5,7 @@ use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 
 use super::Case;
-use super::oracle::{DIMS, close, distance, ensure, key, random, tolerance};
+use super::oracle::{DIMS, close, correlated, distance, ensure, key, random, tolerance};
 
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
@@ -18,9 +18,20 @@ pub fn cases() -> Vec<Case> {
             let name = format!("{metric}_{rows}x{nlist}");
             cases.push((name, Box::new(move |device| random_case(device, metric, rows, nlist, 20))));
         }
+        for (rows, nlist, dim) in [(75, 256, 128), (200, 700, 257), (40, 300, 768)] {
+            let data = move || (correlated(rows, dim, 7), correlated(nlist, dim, 9));
+            let name = format!("{metric}_correlated_{rows}x{nlist}_d{dim}");
+            cases.push((name, Box::new(move |device| check(device, metric, &data().0, &data().1, dim).map(drop))));
+        }
+        cases.push((
+            format!("{metric}_random_700_d200"),
+            Box::new(move |device| random_case(device, metric, 80, 700, 200)),
+        ));
         cases.push((format!("{metric}_no_rows"), Box::new(move |device| random_case(device, metric, 0, 5, 8))));
     }
     cases.push(("ties_take_the_lowest_label".into(), Box::new(ties)));
+    cases.push(("ties_among_many".into(), Box::new(ties_among_many)));
+    cases.push(("rows_of_nan_among_many".into(), Box::new(nan_among_many)));
     cases.push(("zero_vectors".into(), Box::new(zeros)));
     cases.push(("norms_large_against_distances".into(), Box::new(far_from_the_origin)));
     cases
@@ -63,6 +74,39 @@ fn ties(device: &Device) -> Result<(), Failed> {
             ensure((label as usize) < 140, || format!("label {label} is a later copy of {copy}"))?;
             ensure(metric == Metric::L2 || lowest == Some(label as usize), || format!("{label}, not {lowest:?}"))?;
         }
+    }
+    Ok(())
+}
+
+/// Each of many centroids stands there three times, and the rows are among them.
+fn ties_among_many(device: &Device) -> Result<(), Failed> {
+    let (dim, count) = (130, 200);
+    let once = correlated(count, dim, 21);
+    let thrice = once.repeat(3);
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        let labels = check(device, metric, &once, &thrice, dim)?;
+        let later = labels.iter().find(|&&label| label as usize >= count);
+        ensure(later.is_none(), || format!("label {later:?} is a later copy"))?;
+        let own = labels.iter().zip(0..).all(|(&label, row)| label == row);
+        ensure(metric == Metric::InnerProduct || own, || format!("{labels:?}"))?;
+    }
+    Ok(())
+}
+
+fn nan_among_many(device: &Device) -> Result<(), Failed> {
+    let (dim, count) = (128, 300);
+    let mut rows = correlated(5, dim, 31);
+    rows[dim] = f32::NAN;
+    rows[3 * dim..4 * dim].fill(1e30);
+    let centroids = correlated(count, dim, 33);
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        let table = device.centroid_table(&centroids, dim, metric)?;
+        let found = device.nearest_centroid(&device.upload(&rows, dim)?, &table)?;
+        let labels = device.download(&found.labels)?;
+        ensure(labels.iter().all(|&label| (label as usize) < count), || format!("{labels:?}"))?;
+        let good = [&rows[..dim], &rows[2 * dim..3 * dim], &rows[4 * dim..]].concat();
+        let expected = check(device, metric, &good, &centroids, dim)?;
+        ensure([labels[0], labels[2], labels[4]] == expected[..], || format!("{labels:?}, not {expected:?}"))?;
     }
     Ok(())
 }

@@ -17,6 +17,21 @@ pub fn random(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// Values that vary in a few directions much more than in the others, as features do, around a mean far from 0.
+pub fn correlated(rows: usize, dim: usize, seed: u64) -> Vec<f32> {
+    const DIRECTIONS: usize = 12;
+    let (directions, mean) = (random(DIRECTIONS * dim, 1001), random(dim, 1002));
+    let (amounts, noise) = (random(rows * DIRECTIONS, seed), random(rows * dim, seed + 1));
+    let mut values = noise;
+    for (row, amounts) in values.chunks_exact_mut(dim).zip(amounts.chunks_exact(DIRECTIONS)) {
+        for (i, x) in row.iter_mut().enumerate() {
+            let shared: f32 = amounts.iter().zip(directions.chunks_exact(dim)).map(|(a, d)| a * d[i]).sum();
+            *x = 0.5 * *x + shared + 3.0 * mean[i];
+        }
+    }
+    values
+}
+
 /// Rows as a device keeps them.
 pub fn kept(rows: &[f32], format: RowFormat) -> Vec<f32> {
     match format {

@@ -26,12 +26,31 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
     ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording"]),
-    ("src/device/cpu", "rs", &["mod", "block_sums", "distance", "scores", "weighted_sum"]),
+    (
+        "src/device/cpu",
+        "rs",
+        &[
+            "mod",
+            "basis",
+            "block_sums",
+            "byte_products",
+            "distance",
+            "scores",
+            "sketch",
+            "sketch_table",
+            "weighted_sum",
+        ],
+    ),
     ("tests/conformance", "rs", &["main", "oracle"]),
 ];
 
 /// The files that may say `unsafe`.
-const UNSAFE: [&str; 3] = ["src/device/cpu/block_sums.rs", "src/index/mapped_floats.rs", "tests/kernel_stats/radv.rs"];
+const UNSAFE: [&str; 4] = [
+    "src/device/cpu/block_sums.rs",
+    "src/device/cpu/byte_products.rs",
+    "src/index/mapped_floats.rs",
+    "tests/kernel_stats/radv.rs",
+];
 
 const MAX_LINES: usize = 450;
 

@@ -54,7 +54,7 @@ impl Search<'_> {
         let (arch, queries) = (pulp::Arch::new(), rows.len() / k);
         let block = (BLOCK / (4 * self.dim)).max(1);
         Room::lend(|room| {
-            let (pools, visits, _) = room.pools(queries, k);
+            let (pools, visits) = (room.pools.renew(queries, k), &mut room.visits);
             self.ranges.visits(first..first + queries, visits);
             for group in groups(visits) {
                 for start in group.rows.clone().step_by(block) {

@@ -73,7 +73,7 @@ impl Scan<'_> {
         slots.fill(TopK::NONE);
         sums.fill(0);
         Room::lend(|room| {
-            let (pools, visits, _) = room.pools(queries, k);
+            let (pools, visits) = (room.pools.renew(queries, k), &mut room.visits);
             self.request.ranges.visits(first..first + queries, visits);
             for group in groups(visits) {
                 for start in group.rows.clone().step_by(tile) {

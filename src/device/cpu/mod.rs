@@ -1,8 +1,12 @@
 //! The CPU engine: every stage with rayon over rows and the widest SIMD that the machine has.
 
+mod basis;
 mod block_sums;
+mod byte_products;
 pub(super) mod distance;
 pub(super) mod scores;
+pub(super) mod sketch;
+pub(super) mod sketch_table;
 pub(super) mod weighted_sum;
 
 pub(super) mod blend;

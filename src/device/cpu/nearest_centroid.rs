@@ -1,24 +1,87 @@
-//! The nearest centroid of each row: scores and running maximum fused, so no rows × nlist matrix exists.
+//! The nearest centroid of each row.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
 use super::scores::{PANEL, Scores, Take};
-use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};
+use super::select_topk::Room;
+use super::sketch;
+use super::sketch_table::{SketchTable, Work};
+use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix, TopK};
 use crate::error::Result;
 use crate::factory::Metric;
 
 /// Rows that one thread takes at a time: a panel of centroids is read once for all of them.
 const ROWS: usize = 96;
+/// Bounds are worth it where they leave at most this share of the centroids, one in so many.
+const WORTH: usize = 3;
 
 pub(crate) fn nearest_centroid(rows: &Matrix, table: &CentroidTable) -> Result<Assignment> {
+    let mut labels = vec![0u32; rows.rows];
+    let mut distances = vec![0.0f32; rows.rows];
+    let told = match &table.sketch {
+        Some(sketch) => by_bounds(rows, table, sketch, &mut labels, &mut distances)?,
+        None => false,
+    };
+    if !told {
+        by_scores(rows, table, &mut labels, &mut distances)?;
+    }
+    Ok(Assignment { labels: Buffer::on_host(labels), distances: Buffer::on_host(distances), nlist: table.nlist() })
+}
+
+/// Compares each row with the few centroids whose bounds allow them to be the nearest. Gives up, and returns false, where
+/// the first rows show that bounds do not tell enough.
+fn by_bounds(
+    rows: &Matrix,
+    table: &CentroidTable,
+    sketch: &SketchTable,
+    labels: &mut [u32],
+    distances: &mut [f32],
+) -> Result<bool> {
+    let name = "nearest_centroid";
+    let (data, centroids, dim) = (rows.data.host(name)?, table.centroids.data.host(name)?, rows.dim);
+    let sketches = rows.sketches(sketch.basis())?;
+    let (at_a_time, arch) = (sketch::ROWS, pulp::Arch::new());
+    let some = |first: usize, labels: &mut [u32], distances: &mut [f32]| {
+        let rows = &data[first * dim..][..labels.len() * dim];
+        Room::lend(|room| {
+            let Room { pools, bounding, .. } = room;
+            let pools = pools.renew(labels.len(), 1);
+            let compared =
+                sketch.nearest(centroids, rows, &sketches.blocks[first / at_a_time], Work { pools, bounding });
+            let found = pools.iter_mut().zip(labels.chunks_mut(1).zip(distances.chunks_mut(1)));
+            for ((pool, (labels, distances)), rows) in found.zip(rows.chunks_exact(dim)) {
+                pool.write(Some(distances), labels);
+                if labels[0] == TopK::NONE {
+                    // A row of NaN has no nearest; the label stays a valid one.
+                    labels[0] = 0;
+                    arch.dispatch(Measure { metric: table.metric, rows, labels, centroids, dim, distances });
+                } else if table.metric == Metric::InnerProduct {
+                    distances[0] = -distances[0];
+                }
+            }
+            compared
+        })
+    };
+    let first = at_a_time.min(rows.rows);
+    if some(0, &mut labels[..first], &mut distances[..first]) > first * table.nlist() / WORTH {
+        return Ok(false);
+    }
+    labels[first..].par_chunks_mut(at_a_time).zip(distances[first..].par_chunks_mut(at_a_time)).enumerate().for_each(
+        |(chunk, (labels, distances))| {
+            some(first + chunk * at_a_time, labels, distances);
+        },
+    );
+    Ok(true)
+}
+
+/// Scores and running maximum fused, so no rows × nlist matrix exists.
+fn by_scores(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances: &mut [f32]) -> Result<()> {
     let name = "nearest_centroid";
     let dim = rows.dim;
     let (data, panels) = (rows.data.host(name)?, table.shifted.data.host(name)?);
     let (bias, centroids) = (table.bias.host(name)?, table.centroids.data.host(name)?);
-    let mut labels = vec![0u32; rows.rows];
-    let mut distances = vec![0.0f32; rows.rows];
     let arch = pulp::Arch::new();
     data.par_chunks(ROWS * dim).zip(labels.par_chunks_mut(ROWS)).zip(distances.par_chunks_mut(ROWS)).for_each_init(
         Vec::new,
@@ -29,7 +92,7 @@ pub(crate) fn nearest_centroid(rows: &Matrix, table: &CentroidTable) -> Result<A
             arch.dispatch(Measure { metric: table.metric, rows, labels, centroids, dim, distances });
         },
     );
-    Ok(Assignment { labels: Buffer::on_host(labels), distances: Buffer::on_host(distances), nlist: table.nlist() })
+    Ok(())
 }
 
 /// The best centroid of each row so far. Centroids come in rising order and only a higher score wins, so of equal scores

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::scores::{PANEL, Scores, Take};
 use super::select_topk::{Room, Smallest};
+use super::sketch_table::Work;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 
@@ -19,13 +20,21 @@ pub(crate) fn nearest_probes(
     let name = "nearest_probes";
     let dim = rows.dim;
     let (data, panels, bias) = (rows.data.host(name)?, table.shifted.data.host(name)?, table.bias.host(name)?);
+    let centroids = table.centroids.data.host(name)?;
     let probes = probes.renew(rows.rows * nprobe, 0);
     let share = rows.rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS);
     let arch = pulp::Arch::new();
     data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each(|(rows, probes)| {
         Room::lend(|room| {
-            let (pools, _, packed) = room.pools(rows.len() / dim, nprobe);
-            arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) });
+            let Room { pools, packed, sketches, bounding, .. } = room;
+            let pools = pools.renew(rows.len() / dim, nprobe);
+            match &table.sketch {
+                Some(sketch) => {
+                    sketch.basis().sketch(rows, packed, sketches);
+                    sketch.nearest(centroids, rows, sketches, Work { pools, bounding });
+                }
+                None => arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) }),
+            }
             for (pool, out) in pools.iter_mut().zip(probes.chunks_exact_mut(nprobe)) {
                 pool.write(None, out);
             }

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::sketch::Sketches;
+use super::sketch_table::Bounding;
 use crate::device::buffer::TopK;
 use crate::device::ranges::GroupVisit;
 
@@ -30,11 +32,30 @@ const KEPT: usize = 1 << 19;
 /// What a thread picks the nearest of some queries with, kept from call to call so that a search allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    smallest: Vec<Smallest>,
+    pub pools: Pools,
     /// What the queries visit.
     pub visits: Vec<GroupVisit>,
     /// Rows made ready for [`Scores`](super::scores::Scores).
     pub packed: Vec<f32>,
+    /// What [`SketchTable`](super::sketch::SketchTable) works in.
+    pub sketches: Sketches,
+    pub bounding: Bounding,
+}
+
+/// One a query.
+#[derive(Debug, Default)]
+pub(super) struct Pools(Vec<Smallest>);
+
+impl Pools {
+    /// Empty pools for the k smallest of each of some queries.
+    pub fn renew(&mut self, queries: usize, k: usize) -> &mut [Smallest] {
+        if self.0.len() < queries {
+            self.0.resize_with(queries, Smallest::default);
+        }
+        let pools = &mut self.0[..queries];
+        pools.iter_mut().for_each(|smallest| smallest.renew(k));
+        pools
+    }
 }
 
 impl Room {
@@ -43,30 +64,37 @@ impl Room {
         thread_local!(static ROOM: RefCell<Room> = RefCell::default());
         ROOM.with_borrow_mut(|room| {
             let result = work(room);
-            let pools = room.smallest.len() * room.smallest.first().map_or(0, |smallest| smallest.pool.capacity());
-            if pools.max(room.visits.capacity()).max(room.packed.capacity()) > KEPT {
+            let pools = room.pools.0.len() * room.pools.0.first().map_or(0, |smallest| smallest.pool.capacity());
+            let floats =
+                room.packed.capacity().max(room.sketches.floats.capacity()).max(room.bounding.bounds.capacity());
+            if pools.max(room.visits.capacity()).max(floats) > KEPT {
                 *room = Self::default();
             }
             result
         })
     }
-
-    /// Empty pools for the k smallest of each of some queries, and the rest of the room.
-    pub fn pools(&mut self, queries: usize, k: usize) -> (&mut [Smallest], &mut Vec<GroupVisit>, &mut Vec<f32>) {
-        if self.smallest.len() < queries {
-            self.smallest.resize_with(queries, Smallest::default);
-        }
-        let pools = &mut self.smallest[..queries];
-        pools.iter_mut().for_each(|smallest| smallest.renew(k));
-        (pools, &mut self.visits, &mut self.packed)
-    }
 }
 
 impl Smallest {
-    fn renew(&mut self, k: usize) {
+    /// Makes this the k smallest of nothing.
+    pub fn renew(&mut self, k: usize) {
         self.pool.clear();
         self.pool.reserve(2 * k + SPARE);
         (self.k, self.bound) = (k, u32::MAX);
+    }
+
+    /// How many pairs are wanted.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The k-th smallest key so far where there are k; keys are floats.
+    pub fn kth(&mut self) -> Option<f32> {
+        if self.pool.len() < self.k {
+            return None;
+        }
+        self.cut();
+        Some(float(self.bound))
     }
 
     /// Keys above this one need not be offered.
@@ -84,11 +112,19 @@ impl Smallest {
     /// Takes a pair in where it is among the k smallest.
     #[inline]
     pub fn offer(&mut self, key: u32, candidate: u32) {
-        if key <= self.bound {
-            self.pool.push(u64::from(key) << 32 | u64::from(candidate));
-            if self.pool.len() == 2 * self.k + SPARE {
-                self.cut();
-            }
+        if key > self.bound {
+            return;
+        }
+        let pair = u64::from(key) << 32 | u64::from(candidate);
+        match self.pool.first_mut() {
+            // Of one, the bound is always known.
+            Some(best) if self.k == 1 => *best = pair.min(*best),
+            _ => self.pool.push(pair),
+        }
+        if self.k == 1 {
+            self.bound = key;
+        } else if self.pool.len() == 2 * self.k + SPARE {
+            self.cut();
         }
     }
 
@@ -114,6 +150,11 @@ impl Smallest {
         }
         self.pool.sort_unstable();
         self.pool.iter().map(|pair| ((pair >> 32) as u32, *pair as u32))
+    }
+
+    /// The candidate of a rank, once the pairs are sorted.
+    pub fn candidate(&self, rank: usize) -> u32 {
+        self.pool[rank] as u32
     }
 
     /// Writes the pairs of floats in rising order, and (`f32::MAX`, none) behind them.
@@ -149,7 +190,7 @@ pub(crate) fn select_topk(keys: &[f32], candidates: &[u32], segments: &[(u32, u3
         |((&(start, length), top_keys), top_candidates)| {
             let segment = start as usize..(start + length) as usize;
             Room::lend(|room| {
-                let smallest = &mut room.pools(1, k).0[0];
+                let smallest = &mut room.pools.renew(1, k)[0];
                 for (&key, &candidate) in keys[segment.clone()].iter().zip(&candidates[segment]) {
                     smallest.offer_float(key, candidate);
                 }

@@ -77,7 +77,7 @@ pub(super) fn blends(
 ) -> Result<Blends> {
     let name = "blend";
     let kernel = &Blend::get(gpu, near.rows.format)?.0;
-    let blended = Matrix { data: gpu.zeros(frames.data.len())?, ..*frames };
+    let blended = Matrix::new(gpu.zeros(frames.data.len())?, frames.rows, frames.dim, frames.stride);
     let (weights, outcomes) = (gpu.zeros::<f32>(near.neighbors.len())?, gpu.zeros(frames.rows)?);
     let params = Params {
         frames: frames.rows as u32,

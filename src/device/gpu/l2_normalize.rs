@@ -19,7 +19,7 @@ impl L2Normalize {
 pub(crate) fn l2_normalize(gpu: &Gpu, rows: &Matrix, sink: Sink<'_>) -> Result<Matrix> {
     let name = "l2_normalize";
     let kernel = &L2Normalize::get(gpu)?.0;
-    let unit = Matrix { data: gpu.zeros(rows.rows * rows.stride)?, ..*rows };
+    let unit = Matrix::new(gpu.zeros(rows.rows * rows.stride)?, rows.rows, rows.dim, rows.stride);
     if rows.rows > 0 {
         let params = Params { rows: rows.rows as u32, stride: rows.stride as u32 / 4 };
         let buffers = [&gpu.params(&params)?, rows.data.gpu(gpu, name)?, unit.data.gpu(gpu, name)?];

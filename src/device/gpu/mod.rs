@@ -150,7 +150,7 @@ impl Gpu {
 
     /// Copies a matrix, its rows padded to whole vec4s.
     pub fn upload_matrix(&self, rows: &[f32], count: usize, dim: usize) -> Result<Matrix> {
-        Ok(Matrix { data: self.upload(&padded(rows, dim))?, rows: count, dim, stride: stride_of(dim) })
+        Ok(Matrix::new(self.upload(&padded(rows, dim))?, count, dim, stride_of(dim)))
     }
 
     fn upload_bytes(&self, bytes: &[u8]) -> Result<wgpu::Buffer> {

@@ -77,7 +77,7 @@ impl Recording {
     pub fn new(gpu: &Arc<Gpu>, live: &Live<'_>) -> Result<Self> {
         let stride = super::stride_of(live.rows.dim);
         let data = gpu.zeros(live.frames * stride)?;
-        let frames = Matrix { data, rows: live.frames, dim: live.rows.dim, stride };
+        let frames = Matrix::new(data, live.frames, live.rows.dim, stride);
         let (mut search, mut blend) = (Vec::new(), Vec::new());
         let mut sink = |_: &'static str, steps| {
             search.extend(steps);

@@ -1,0 +1,108 @@
+//! A few orthonormal directions in which vectors spread most, found by subspace iteration (Halko, Martinsson and Tropp,
+//! arXiv 0909.4061): rounds of B ← orthonormal rows of B · SᵀS for a sample S.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rayon::prelude::*;
+
+use super::scores::{PANEL, Scores, Take, panels};
+
+/// Vectors that are looked at.
+const SAMPLE: usize = 2048;
+/// More bring the directions no nearer to the principal ones than a bound would notice.
+const ROUNDS: usize = 3;
+
+/// Row-major vectors less their mean.
+pub(super) fn centred(vectors: &[f32], mean: &[f32]) -> Vec<f32> {
+    vectors.chunks_exact(mean.len()).flat_map(|v| v.iter().zip(mean).map(|(x, m)| x - m)).collect()
+}
+
+/// `width` directions, row-major, and the share of the squared lengths of `vectors` (less `mean`) that lies in them.
+/// `width` is a multiple of [`PANEL`]. Directions that there is nothing in are zeros.
+pub(super) fn principal_directions(vectors: &[f32], mean: &[f32], width: usize) -> (Vec<f32>, f64) {
+    let dim = mean.len();
+    let step = (vectors.len() / dim).div_ceil(SAMPLE).max(1);
+    let sample: Vec<f32> = vectors.chunks_exact(dim).step_by(step).flat_map(|v| centred(v, mean)).collect();
+    let count = sample.len() / dim;
+    let turned = panels(&transposed(&sample, dim), count);
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let mut directions: Vec<f32> = (0..width * dim).map(|_| if rng.random::<bool>() { 1.0 } else { -1.0 }).collect();
+    for _ in 0..ROUNDS {
+        let shares = products(&sample, dim, &panels(&directions, dim), width);
+        directions = products(&transposed(&shares, width), count, &turned, dim);
+        orthonormalize(&mut directions, dim);
+    }
+    let directions = mixed(&directions, dim);
+    let shares = products(&sample, dim, &panels(&directions, dim), width);
+    (directions, squares(&shares) / squares(&sample).max(f64::MIN_POSITIVE))
+}
+
+/// Other directions of the same space: shares in them are of nearly one size, and bytes hold such shares best. (The first of
+/// the principal ones are much larger.) The turn is a cosine transform, which is orthonormal.
+fn mixed(directions: &[f32], dim: usize) -> Vec<f32> {
+    let width = directions.len() / dim;
+    let weight = |row: usize, column: usize| {
+        let angle = std::f64::consts::PI / width as f64 * (column as f64 + 0.5) * row as f64;
+        (angle.cos() * (if row == 0 { 1.0 } else { 2.0 } / width as f64).sqrt()) as f32
+    };
+    let turn: Vec<f32> = (0..width * width).map(|i| weight(i / width, i % width)).collect();
+    products(&turn, width, &panels(&transposed(directions, dim), width), dim)
+}
+
+fn squares(values: &[f32]) -> f64 {
+    values.iter().map(|&x| f64::from(x) * f64::from(x)).sum()
+}
+
+fn transposed(rows: &[f32], dim: usize) -> Vec<f32> {
+    (0..dim).flat_map(|column| rows.iter().skip(column).step_by(dim).copied()).collect()
+}
+
+/// Rows · vectorsᵀ, row-major with `count` columns; the vectors are in panels.
+fn products(rows: &[f32], dim: usize, panels: &[f32], count: usize) -> Vec<f32> {
+    struct Write<'a>(&'a mut [f32], usize);
+
+    impl Take for Write<'_> {
+        #[inline(always)]
+        fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
+            let out = &mut self.0[row * self.1..][..self.1][first as usize..];
+            let length = out.len().min(PANEL);
+            out[..length].copy_from_slice(&scores[..length]);
+        }
+    }
+
+    const ROWS: usize = 48;
+    let bias = vec![0.0; count.next_multiple_of(PANEL)];
+    let mut products = vec![0.0; rows.len() / dim * count];
+    rows.par_chunks(ROWS * dim).zip(products.par_chunks_mut(ROWS * count)).for_each_init(
+        Vec::new,
+        |packed, (rows, out)| {
+            let take = &mut Write(out, count);
+            pulp::Arch::new().dispatch(Scores { rows, dim, panels, bias: &bias, packed, take });
+        },
+    );
+    products
+}
+
+/// Gram and Schmidt, twice: once leaves what rounding put back. A row that others make up becomes zeros.
+fn orthonormalize(rows: &mut [f32], dim: usize) {
+    const GONE: f64 = 1e-5;
+    for at in 0..rows.len() / dim {
+        let (done, rest) = rows.split_at_mut(at * dim);
+        let row = &mut rest[..dim];
+        for _ in 0..2 {
+            let before = squares(row).sqrt();
+            for direction in done.chunks_exact(dim) {
+                let share: f32 = dot(row, direction);
+                row.iter_mut().zip(direction).for_each(|(x, d)| *x -= share * d);
+            }
+            let length = squares(row).sqrt();
+            let scale = if length > GONE * before { 1.0 / length } else { 0.0 };
+            row.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+        }
+    }
+}
+
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    super::super::exact_distance(crate::factory::Metric::InnerProduct, x, y)
+}

@@ -1,0 +1,129 @@
+//! Products of sketches in bytes, four multiply-adds a lane and instruction, for machines with AVX-512 VNNI.
+
+use super::scores::PANEL;
+
+/// Rows that a panel is read once for.
+pub(super) const ROWS: usize = 12;
+
+/// What makes a score's bound of a product of bytes, for a row or a vector.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Side {
+    /// What a byte's unit stands for.
+    pub scale: f32,
+    /// Length of what the bytes lost of the shares.
+    pub error: f32,
+    /// Length of what the bytes stand for.
+    pub length: f32,
+    /// Length of what is not in the shares.
+    pub rest: f32,
+}
+
+/// Vectors as the products take them.
+#[derive(Debug, Default)]
+pub(super) struct BytePanel {
+    /// Shares plus 128, [width / 4][PANEL][4].
+    pub shares: Vec<[[u8; 64]; 2]>,
+    pub scale: [f32; PANEL],
+    pub error: [f32; PANEL],
+    pub length: [f32; PANEL],
+    pub rest: [f32; PANEL],
+}
+
+impl BytePanel {
+    /// Up to [`PANEL`] vectors; those that are missing are zeros.
+    pub fn new(shares: &[i8], sides: &[Side], width: usize) -> Self {
+        let mut panel = Self { shares: vec![[[128; 64]; 2]; width / 4], ..Self::default() };
+        for (lane, (shares, side)) in shares.chunks_exact(width).zip(sides).enumerate() {
+            for (out, four) in panel.shares.iter_mut().zip(shares.as_chunks::<4>().0) {
+                out[lane / 16][lane % 16 * 4..][..4].copy_from_slice(&four.map(|x| (i16::from(x) + 128) as u8));
+            }
+            (panel.scale[lane], panel.error[lane]) = (side.scale, side.error);
+            (panel.length[lane], panel.rest[lane]) = (side.length, side.rest);
+        }
+        panel
+    }
+}
+
+/// Some rows as the products take them.
+#[derive(Debug, Default)]
+pub(super) struct ByteTile {
+    /// Four shares a number, [width / 4][ROWS].
+    shares: Vec<[i32; ROWS]>,
+    /// −128 · Σ shares: takes back what was added to the vectors' shares.
+    start: [i32; ROWS],
+    sides: [Side; ROWS],
+}
+
+impl ByteTile {
+    /// Up to [`ROWS`] rows in the memory that is there; those that are missing are zeros.
+    pub fn renew(&mut self, shares: &[i8], sides: &[Side], width: usize) {
+        self.shares.clear();
+        self.shares.resize(width / 4, [0; ROWS]);
+        (self.start, self.sides) = ([0; ROWS], [Side::default(); ROWS]);
+        for (row, (shares, side)) in shares.chunks_exact(width).zip(sides).enumerate() {
+            for (out, &four) in self.shares.iter_mut().zip(shares.as_chunks::<4>().0) {
+                out[row] = i32::from_le_bytes(four.map(|x| x as u8));
+            }
+            self.start[row] = -128 * shares.iter().map(|&x| i32::from(x)).sum::<i32>();
+            self.sides[row] = *side;
+        }
+    }
+}
+
+/// Writes the bounds of the scores of a tile's rows and a panel's vectors, whose biases are given:
+/// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests.
+pub(super) type ByteBounds = fn(&ByteTile, &BytePanel, &[f32; PANEL], &mut [[f32; PANEL]; ROWS]);
+
+/// The function for this machine, where it has the instructions.
+pub(super) fn byte_bounds() -> Option<ByteBounds> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+        // SAFETY: the machine has what the function is compiled for.
+        return Some(|tile, panel, bias, bounds| unsafe { avx512::byte_bounds(tile, panel, bias, bounds) });
+    }
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+
+    use pulp::cast;
+
+    use super::{BytePanel, ByteTile, PANEL, ROWS};
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn byte_bounds(
+        tile: &ByteTile,
+        panel: &BytePanel,
+        bias: &[f32; PANEL],
+        bounds: &mut [[f32; PANEL]; ROWS],
+    ) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        for (sums, &start) in sums.iter_mut().zip(&tile.start) {
+            *sums = [_mm512_set1_epi32(start); 2];
+        }
+        for (rows, vectors) in tile.shares.iter().zip(&panel.shares) {
+            let vectors: [__m512i; 2] = vectors.map(cast);
+            for (sums, &row) in sums.iter_mut().zip(rows) {
+                let row = _mm512_set1_epi32(row);
+                sums[0] = _mm512_dpbusd_epi32(sums[0], vectors[0], row);
+                sums[1] = _mm512_dpbusd_epi32(sums[1], vectors[1], row);
+            }
+        }
+        let halves = |values: &[f32; PANEL]| cast::<[f32; PANEL], [__m512; 2]>(*values);
+        let [scale, error, length, rest, bias] =
+            [&panel.scale, &panel.error, &panel.length, &panel.rest, bias].map(halves);
+        for ((sums, side), bounds) in sums.iter().zip(&tile.sides).zip(bounds) {
+            let mut halves = [_mm512_setzero_ps(); 2];
+            for h in 0..2 {
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h]), scale[h]);
+                let mut bound = _mm512_fmadd_ps(_mm512_set1_ps(side.rest), rest[h], bias[h]);
+                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.error), length[h], bound);
+                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.length), error[h], bound);
+                halves[h] = _mm512_fmadd_ps(_mm512_set1_ps(side.scale), product, bound);
+            }
+            *bounds = cast(halves);
+        }
+    }
+}

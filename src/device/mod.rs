@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytemuck::Pod;
+use rayon::prelude::*;
 
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, TopK};
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
@@ -279,17 +280,16 @@ impl Device {
                 mean.iter_mut().zip(centroid).for_each(|(m, &c)| *m += f64::from(c) / nlist as f64);
             }
         }
-        let mut shifted = Vec::with_capacity(centroids.len());
-        let mut bias = Vec::with_capacity(nlist);
-        for centroid in centroids.chunks_exact(dim) {
+        let (mut shifted, mut bias) = (vec![0.0; centroids.len()], vec![0.0; nlist]);
+        let each = shifted.par_chunks_exact_mut(dim).zip(&mut bias).zip(centroids.par_chunks_exact(dim));
+        each.for_each(|((shifted, bias), centroid)| {
             let mut half_norm_and_dot = 0.0;
-            for (&c, &m) in centroid.iter().zip(&mean) {
-                let s = (f64::from(c) - m) as f32;
-                shifted.push(s);
-                half_norm_and_dot += f64::from(s) * (0.5 * f64::from(s) + m);
+            for ((out, &c), &m) in shifted.iter_mut().zip(centroid).zip(&mean) {
+                *out = (f64::from(c) - m) as f32;
+                half_norm_and_dot += f64::from(*out) * (0.5 * f64::from(*out) + m);
             }
-            bias.push(if metric == Metric::L2 { -half_norm_and_dot as f32 } else { 0.0 });
-        }
+            *bias = if metric == Metric::L2 { -half_norm_and_dot as f32 } else { 0.0 };
+        });
         let (shifted, bias) = match &self.engine {
             Engine::Cpu => {
                 let data = Buffer::on_host(cpu::scores::panels(&shifted, dim));

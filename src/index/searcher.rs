@@ -77,7 +77,11 @@ impl Searcher {
             Ok(Resident::Codes { codes: device.code_set(codes.bytes(), codes.m())?, codebooks })
         };
         let (coarse, resident) = match &index.kind {
-            IndexKind::Flat { rows } => (None, Resident::Rows(device.row_set(rows, index.dim)?)),
+            IndexKind::Flat { rows } => {
+                let rows = device.row_set(rows, index.dim)?;
+                rows.prepare(index.metric);
+                (None, Resident::Rows(rows))
+            }
             IndexKind::IvfFlat(ivf) => {
                 (table(&ivf.centroids)?, Resident::Rows(device.row_set(ivf.lists.rows(), index.dim)?))
             }

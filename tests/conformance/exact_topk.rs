@@ -9,7 +9,7 @@ use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::MemoryRows;
 
 use super::Case;
-use super::oracle::{DIMS, close, distance, ensure, kept, key, random, tolerance};
+use super::oracle::{DIMS, close, correlated, distance, ensure, kept, key, random, tolerance};
 
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
@@ -21,6 +21,10 @@ pub fn cases() -> Vec<Case> {
         for (queries, rows, k) in [(1, 1, 1), (1, 63, 64), (33, 65, 1), (2, 5000, 1024), (3, 70_000, 10), (0, 10, 2)] {
             let name = format!("{metric}_all_{queries}x{rows}_k{k}");
             cases.push((name, Box::new(move |device| all(device, metric, queries, rows, 8, k))));
+        }
+        for (queries, rows, dim, k) in [(130, 700, 128, 8), (150, 4100, 130, 1), (128, 300, 257, 300)] {
+            let name = format!("{metric}_correlated_{queries}x{rows}_d{dim}_k{k}");
+            cases.push((name, Box::new(move |device| many(device, metric, queries, rows, dim, k))));
         }
         cases.push((format!("{metric}_lists"), Box::new(move |device| lists(device, metric))));
     }
@@ -35,6 +39,14 @@ pub fn cases() -> Vec<Case> {
 fn all(device: &Device, metric: Metric, queries: usize, rows: usize, dim: usize, k: usize) -> Result<(), Failed> {
     let ranges = vec![vec![0..rows as u32]; queries];
     check(device, metric, &random(queries * dim, 40), &random(rows * dim, 41), dim, &ranges, k)
+}
+
+/// Many queries of a voice's kind; every third leaves some rows out.
+fn many(device: &Device, metric: Metric, queries: usize, rows: usize, dim: usize, k: usize) -> Result<(), Failed> {
+    let end = rows as u32;
+    let ranges = |query: u32| if query % 3 == 0 { vec![0..query, query + 20..end] } else { vec![0..end] };
+    let ranges: Vec<Vec<_>> = (0..queries as u32).map(ranges).collect();
+    check(device, metric, &correlated(queries, dim, 48), &correlated(rows, dim, 50), dim, &ranges, k)
 }
 
 /// Rows kept as 16-bit floats: distances are those to the rows as they are kept.

@@ -34,6 +34,7 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
             "basis",
             "block_sums",
             "byte_products",
+            "compare",
             "distance",
             "scores",
             "sketch",

@@ -71,15 +71,18 @@ impl ByteTile {
 }
 
 /// Writes the bounds of the scores of a tile's rows and a panel's vectors, whose biases are given:
-/// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests.
-pub(super) type ByteBounds = fn(&ByteTile, &BytePanel, &[f32; PANEL], &mut [[f32; PANEL]; ROWS]);
+/// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests. The bounds of a row start
+/// `stride` after those of the row before; as many rows are written as have room.
+pub(super) type ByteBounds = fn(&ByteTile, &BytePanel, bias: &[f32; PANEL], bounds: &mut [f32], stride: usize);
 
 /// The function for this machine, where it has the instructions.
 pub(super) fn byte_bounds() -> Option<ByteBounds> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
         // SAFETY: the machine has what the function is compiled for.
-        return Some(|tile, panel, bias, bounds| unsafe { avx512::byte_bounds(tile, panel, bias, bounds) });
+        return Some(|tile, panel, bias, bounds, stride| unsafe {
+            avx512::byte_bounds(tile, panel, bias, bounds, stride)
+        });
     }
     None
 }
@@ -97,7 +100,8 @@ mod avx512 {
         tile: &ByteTile,
         panel: &BytePanel,
         bias: &[f32; PANEL],
-        bounds: &mut [[f32; PANEL]; ROWS],
+        bounds: &mut [f32],
+        stride: usize,
     ) {
         let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
         for (sums, &start) in sums.iter_mut().zip(&tile.start) {
@@ -114,7 +118,7 @@ mod avx512 {
         let halves = |values: &[f32; PANEL]| cast::<[f32; PANEL], [__m512; 2]>(*values);
         let [scale, error, length, rest, bias] =
             [&panel.scale, &panel.error, &panel.length, &panel.rest, bias].map(halves);
-        for ((sums, side), bounds) in sums.iter().zip(&tile.sides).zip(bounds) {
+        for ((sums, side), bounds) in sums.iter().zip(&tile.sides).zip(bounds.chunks_mut(stride)) {
             let mut halves = [_mm512_setzero_ps(); 2];
             for h in 0..2 {
                 let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h]), scale[h]);
@@ -123,7 +127,7 @@ mod avx512 {
                 bound = _mm512_fmadd_ps(_mm512_set1_ps(side.length), error[h], bound);
                 halves[h] = _mm512_fmadd_ps(_mm512_set1_ps(side.scale), product, bound);
             }
-            *bounds = cast(halves);
+            bounds[..PANEL].copy_from_slice(&cast::<[__m512; 2], [f32; PANEL]>(halves));
         }
     }
 }

@@ -5,6 +5,8 @@ use rayon::prelude::*;
 
 use super::distance::distance;
 use super::select_topk::{Room, Smallest};
+use super::sketch;
+use super::sketch_table::{SketchTable, Work};
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::{RowRanges, groups};
 use crate::device::rows::RowSet;
@@ -15,6 +17,8 @@ use crate::factory::Metric;
 const QUERIES: usize = 512;
 /// Bytes of rows that stay in a core's cache while all queries of a group are compared with them.
 const BLOCK: usize = 128 << 10;
+/// Queries that are worth making sketches of all rows for.
+const MANY: usize = 128;
 
 pub(crate) fn exact_topk(
     queries: &Matrix,
@@ -31,11 +35,16 @@ pub(crate) fn exact_topk(
     // Few queries are spread over the cores one by one.
     let share = queries.rows.div_ceil(rayon::current_num_threads()).clamp(1, QUERIES);
     let search = Search { queries: query_data, rows: row_data, dim: queries.dim, ranges, metric };
-    top.rows
-        .par_chunks_mut(share * k)
-        .zip(top.distances.par_chunks_mut(share * k))
-        .enumerate()
-        .for_each(|(chunk, (rows, distances))| search.some(chunk * share, k, rows, distances));
+    let (table, share) = match search.table(rows) {
+        Some(table) => (Some(table), share.min(sketch::ROWS)),
+        None => (None, share),
+    };
+    top.rows.par_chunks_mut(share * k).zip(top.distances.par_chunks_mut(share * k)).enumerate().for_each(
+        |(chunk, (rows, distances))| match table {
+            Some(table) => search.by_bounds(table, chunk * share, k, rows, distances),
+            None => search.directly(chunk * share, k, rows, distances),
+        },
+    );
     Ok(())
 }
 
@@ -49,8 +58,44 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Writes the nearest rows and their distances of the queries from `first` on.
-    fn some(&self, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
+    /// Bounds, where queries are compared with most of the rows and enough has been asked to have them.
+    fn table<'a>(&self, rows: &'a RowSet) -> Option<&'a SketchTable> {
+        let queries = self.ranges.queries();
+        if (0..queries).any(|query| self.ranges.candidates(query) < rows.rows / 2) {
+            return None;
+        }
+        if queries >= MANY {
+            rows.prepare(self.metric);
+        }
+        rows.sketch(self.metric)
+    }
+
+    /// Writes the nearest rows and their distances of the queries from `first` on, comparing with all whose bounds allow it.
+    fn by_bounds(&self, table: &SketchTable, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
+        let queries = rows.len() / k;
+        let asked = &self.queries[first * self.dim..][..queries * self.dim];
+        Room::lend(|room| {
+            let Room { pools, packed, sketches, bounding, .. } = room;
+            let pools = pools.renew(queries, k);
+            table.basis().sketch(asked, packed, sketches);
+            let among = Some((self.ranges, first));
+            table.nearest(self.rows, asked, sketches, Work { pools, among, bounding });
+            self.write(pools, rows, distances);
+        });
+    }
+
+    fn write(&self, pools: &mut [Smallest], rows: &mut [u32], distances: &mut [f32]) {
+        let k = rows.len() / pools.len();
+        for ((pool, rows), distances) in pools.iter_mut().zip(rows.chunks_mut(k)).zip(distances.chunks_mut(k)) {
+            pool.write(Some(distances), rows);
+            if self.metric == Metric::InnerProduct {
+                distances.iter_mut().for_each(|key| *key = -*key);
+            }
+        }
+    }
+
+    /// The same, comparing with all.
+    fn directly(&self, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
         let (arch, queries) = (pulp::Arch::new(), rows.len() / k);
         let block = (BLOCK / (4 * self.dim)).max(1);
         Room::lend(|room| {
@@ -67,12 +112,7 @@ impl Search<'_> {
                     }
                 }
             }
-            for ((pool, rows), distances) in pools.iter_mut().zip(rows.chunks_mut(k)).zip(distances.chunks_mut(k)) {
-                pool.write(Some(distances), rows);
-                if self.metric == Metric::InnerProduct {
-                    distances.iter_mut().for_each(|key| *key = -*key);
-                }
-            }
+            self.write(pools, rows, distances);
         });
     }
 }

@@ -3,6 +3,7 @@
 mod basis;
 mod block_sums;
 mod byte_products;
+mod compare;
 pub(super) mod distance;
 pub(super) mod scores;
 pub(super) mod sketch;

@@ -48,8 +48,12 @@ fn by_bounds(
         Room::lend(|room| {
             let Room { pools, bounding, .. } = room;
             let pools = pools.renew(labels.len(), 1);
-            let compared =
-                sketch.nearest(centroids, rows, &sketches.blocks[first / at_a_time], Work { pools, bounding });
+            let compared = sketch.nearest(
+                centroids,
+                rows,
+                &sketches.blocks[first / at_a_time],
+                Work { pools, among: None, bounding },
+            );
             let found = pools.iter_mut().zip(labels.chunks_mut(1).zip(distances.chunks_mut(1)));
             for ((pool, (labels, distances)), rows) in found.zip(rows.chunks_exact(dim)) {
                 pool.write(Some(distances), labels);

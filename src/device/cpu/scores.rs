@@ -5,6 +5,7 @@ use std::iter::repeat_n;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
 /// Centroids that lie side by side, one value of each after the other: a SIMD lane is a centroid.
 pub(crate) const PANEL: usize = 32;
@@ -12,11 +13,11 @@ pub(crate) const PANEL: usize = 32;
 /// Row-major centroids as [panel][d][PANEL], the last panel filled up with zeros.
 pub(crate) fn panels(centroids: &[f32], dim: usize) -> Vec<f32> {
     let mut panels = vec![0.0; (centroids.len() / dim).next_multiple_of(PANEL) * dim];
-    for (panel, centroids) in panels.chunks_exact_mut(PANEL * dim).zip(centroids.chunks(PANEL * dim)) {
+    panels.par_chunks_exact_mut(PANEL * dim).zip(centroids.par_chunks(PANEL * dim)).for_each(|(panel, centroids)| {
         for (lane, centroid) in centroids.chunks_exact(dim).enumerate() {
             panel[lane..].iter_mut().step_by(PANEL).zip(centroid).for_each(|(out, &c)| *out = c);
         }
-    }
+    });
     panels
 }
 

@@ -6,15 +6,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::basis::centred;
 use super::byte_products::{self, BytePanel, ByteTile, byte_bounds};
-use super::distance::distance;
+use super::compare::Compare;
 use super::scores::{PANEL, Scores, Take, panels};
 use super::select_topk::Smallest;
 use super::sketch::{Basis, RowSketches, Sketches};
+use crate::device::ranges::RowRanges;
 use crate::factory::Metric;
 
 /// Bounds that are kept at a time: they stay in a core's cache.
@@ -24,7 +24,7 @@ const BOUNDS: usize = 1 << 17;
 #[derive(Debug)]
 pub(crate) struct SketchTable {
     basis: Arc<Basis>,
-    metric: Metric,
+    pub(super) metric: Metric,
     shares: Shares,
     /// Added to the product with a row less the mean, this gives a score that orders vectors as the metric does; −∞ fills
     /// up the last panel.
@@ -33,7 +33,7 @@ pub(crate) struct SketchTable {
     rests: Vec<f32>,
     count: usize,
     /// Length of the longest vector or of the mean.
-    reach: f32,
+    pub(super) reach: f32,
 }
 
 /// Sketches in panels.
@@ -63,8 +63,11 @@ impl SketchTable {
         bias.resize(count.next_multiple_of(PANEL), f32::NEG_INFINITY);
         let sketches = RowSketches::new(basis.clone(), vectors).blocks;
         let (mut rests, shares): (Vec<f32>, _) = if basis.bytes {
-            let (bytes, sides) = (sketches.iter().flat_map(|s| &s.bytes), sketches.iter().flat_map(|s| &s.sides));
-            let (bytes, sides): (Vec<i8>, Vec<_>) = (bytes.copied().collect(), sides.copied().collect());
+            let (mut bytes, mut sides) = (Vec::with_capacity(count * width), Vec::with_capacity(count));
+            for block in &sketches {
+                bytes.extend_from_slice(&block.bytes);
+                sides.extend_from_slice(&block.sides);
+            }
             let some = bytes.par_chunks(PANEL * width).zip(sides.par_chunks(PANEL));
             let panels = some.map(|(bytes, sides)| BytePanel::new(bytes, sides, width)).collect();
             (sides.iter().map(|side| side.rest).collect(), Shares::Bytes(panels))
@@ -85,14 +88,19 @@ impl SketchTable {
     /// Puts the vectors nearest to each row into its pool, which is empty, by exact distance; returns how many vectors
     /// were compared exactly. Inner products are negated.
     pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> usize {
-        let Work { pools, bounding } = work;
+        let Work { pools, among, bounding } = work;
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
         let mut compared = 0;
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
             self.bound(first..end, pools.len(), sketches, bounding);
-            let Bounding { bounds, seeds, .. } = &mut *bounding;
+            let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
+            if let Some((ranges, number)) = among {
+                for (bounds, row) in bounds.chunks_exact_mut(end - first).zip(number..) {
+                    leave_out_others(ranges.of(row), first, bounds, allowed);
+                }
+            }
             let rests = &self.rests[first..end];
             let vectors = &vectors[first * dim..self.count.min(end) * dim];
             for (r, (row, nearest)) in rows.chunks_exact(dim).zip(&mut *pools).enumerate() {
@@ -111,7 +119,6 @@ impl SketchTable {
     /// Writes the bounds of `rows` rows' scores with the vectors of a range of whole panels, row-major.
     fn bound(&self, range: Range<usize>, rows: usize, sketches: &Sketches, bounding: &mut Bounding) {
         let Bounding { bounds, packed, tile, .. } = bounding;
-        bounds.clear();
         bounds.resize(rows * range.len(), 0.0);
         let bias = &self.bias[range.clone()];
         match &self.shares {
@@ -129,6 +136,21 @@ impl SketchTable {
     }
 }
 
+/// Makes the bounds of vectors outside the ranges −∞; `first` is the number of the first vector.
+fn leave_out_others(ranges: &[Range<u32>], first: usize, bounds: &mut [f32], allowed: &mut Vec<f32>) {
+    let within = |at: u32| (at as usize).clamp(first, first + bounds.len()) - first;
+    let parts = || ranges.iter().map(|range| within(range.start)..within(range.end));
+    if parts().any(|part| part.len() == bounds.len()) {
+        return;
+    }
+    allowed.clear();
+    allowed.resize(bounds.len(), f32::NEG_INFINITY);
+    for part in parts() {
+        allowed[part.clone()].copy_from_slice(&bounds[part]);
+    }
+    bounds.copy_from_slice(allowed);
+}
+
 /// Writes the bounds of rows and panels, row-major.
 fn write_byte_bounds(
     panels: &[BytePanel],
@@ -140,16 +162,12 @@ fn write_byte_bounds(
 ) {
     const TILE: usize = byte_products::ROWS;
     let Some(byte_bounds) = byte_bounds() else { return };
-    let biases = biases.as_chunks::<PANEL>().0;
+    let stride = biases.len();
     let rows = sketches.bytes.chunks(TILE * width).zip(sketches.sides.chunks(TILE));
-    for ((bytes, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * biases.len() * PANEL)) {
+    for ((bytes, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * stride)) {
         tile.renew(bytes, sides, width);
-        let mut found = [[0.0; PANEL]; TILE];
-        for (p, (panel, bias)) in panels.iter().zip(biases).enumerate() {
-            byte_bounds(tile, panel, bias, &mut found);
-            for (row, found) in bounds.chunks_exact_mut(biases.len() * PANEL).zip(&found) {
-                row[p * PANEL..][..PANEL].copy_from_slice(found);
-            }
+        for ((panel, bias), at) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
+            byte_bounds(tile, panel, bias, &mut bounds[at..], stride);
         }
     }
 }
@@ -158,6 +176,8 @@ fn write_byte_bounds(
 pub(super) struct Work<'a> {
     /// One a row.
     pub pools: &'a mut [Smallest],
+    /// The vectors that each row is compared with, and the number of the first row; all where there are none.
+    pub among: Option<(&'a RowRanges, usize)>,
     pub bounding: &'a mut Bounding,
 }
 
@@ -168,6 +188,7 @@ pub(super) struct Bounding {
     packed: Vec<f32>,
     tile: ByteTile,
     seeds: Smallest,
+    allowed: Vec<f32>,
 }
 
 struct Write<'a> {
@@ -179,137 +200,6 @@ impl Take for Write<'_> {
     #[inline(always)]
     fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
         self.bounds[row * self.count + first as usize..][..PANEL].copy_from_slice(scores);
-    }
-}
-
-/// A row, and the bounds of some vectors' scores.
-struct Compare<'a> {
-    table: &'a SketchTable,
-    row: &'a [f32],
-    /// Length of what is left of it, and of the vectors.
-    rest: f32,
-    rests: &'a [f32],
-    bounds: &'a mut [f32],
-    /// Number of the first vector.
-    first: usize,
-    vectors: &'a [f32],
-    seeds: &'a mut Smallest,
-    nearest: &'a mut Smallest,
-}
-
-impl WithSimd for Compare<'_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) -> usize {
-        let count = self.vectors.len() / self.row.len();
-        let mut compared = 0;
-        if self.first == 0 {
-            compared += self.seed(simd);
-        }
-        let least = match self.nearest.kth() {
-            Some(kth) => Scale::of(simd, self.table, self.row).least_score(kth),
-            None => {
-                // Too few are known to leave any out; the seeds are taken with the others.
-                if self.first == 0 {
-                    self.nearest.renew(self.nearest.k());
-                }
-                f32::NEG_INFINITY
-            }
-        };
-        for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
-            // A bound of NaN tells nothing.
-            let mut within = 0u32;
-            for (i, &bound) in bounds.iter().enumerate() {
-                within |= u32::from(bound >= least || bound.is_nan()) << i;
-            }
-            while within != 0 {
-                let at = first + within.trailing_zeros() as usize;
-                within &= within - 1;
-                if at < count {
-                    self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
-                    compared += 1;
-                }
-            }
-        }
-        compared
-    }
-}
-
-impl Compare<'_> {
-    /// Compares the vectors that are likely to be near: bounds without the product of what is left are what scores should
-    /// be. Returns their number.
-    #[inline(always)]
-    fn seed<S: Simd>(&mut self, simd: S) -> usize {
-        self.seeds.renew(self.nearest.k());
-        let panels = self.bounds.as_chunks::<PANEL>().0.iter().zip(self.rests.as_chunks::<PANEL>().0);
-        for ((bounds, rests), first) in panels.zip((0..).step_by(PANEL)) {
-            let bound = self.seeds.float_bound();
-            let mut within = false;
-            let mut keys = [0.0; PANEL];
-            for ((key, &score), &left) in keys.iter_mut().zip(bounds).zip(rests) {
-                *key = self.rest * left - score;
-                within |= *key <= bound;
-            }
-            if within {
-                for (&key, at) in keys.iter().zip(first..) {
-                    self.seeds.offer_float(key, at);
-                }
-            }
-        }
-        let seeds = self.seeds.sorted().len();
-        for rank in 0..seeds {
-            let at = self.seeds.candidate(rank);
-            let key = self.key(simd, at as usize);
-            self.nearest.offer_float(key, at);
-            self.bounds[at as usize] = f32::NEG_INFINITY;
-        }
-        seeds
-    }
-
-    /// Smallest for the nearest vector.
-    #[inline(always)]
-    fn key<S: Simd>(&self, simd: S, at: usize) -> f32 {
-        let vector = &self.vectors[at * self.row.len()..][..self.row.len()];
-        let found = distance(simd, self.table.metric, self.row, vector);
-        if self.table.metric == Metric::L2 { found } else { -found }
-    }
-}
-
-/// Turns keys of a row into scores.
-struct Scale {
-    offset: f32,
-    factor: f32,
-    /// What rounding may have made of a score beside its share of a key.
-    margin: f32,
-    rounding: f32,
-}
-
-impl Scale {
-    #[inline(always)]
-    fn of<S: Simd>(simd: S, table: &SketchTable, row: &[f32]) -> Self {
-        let mean = &table.basis.mean;
-        let rounding = table.basis.rounding();
-        match table.metric {
-            // x'·c' − ½‖c'‖² = ½‖x'‖² − ½‖x − c‖².
-            Metric::L2 => {
-                let offset = 0.5 * distance(simd, Metric::L2, row, mean);
-                Self { offset, factor: 0.5, margin: rounding * offset, rounding }
-            }
-            // x'·c' + μ·c' = x·c − x·μ.
-            Metric::InnerProduct => {
-                let length = distance(simd, Metric::InnerProduct, row, row).sqrt();
-                let offset = -distance(simd, Metric::InnerProduct, row, mean);
-                Self { offset, factor: 1.0, margin: 4.0 * rounding * length * table.reach, rounding }
-            }
-        }
-    }
-
-    /// Vectors of lower scores have larger keys than this one.
-    #[inline(always)]
-    fn least_score(&self, key: f32) -> f32 {
-        let score = self.factor * key;
-        self.offset - score - self.margin - self.rounding * score.abs()
     }
 }
 
@@ -347,7 +237,7 @@ mod tests {
                 let mut room = Room::default();
                 let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
                 let pools = room.pools.renew(20, k);
-                let work = Work { pools, bounding: &mut room.bounding };
+                let work = Work { pools, among: None, bounding: &mut room.bounding };
                 let compared = table.nearest(&all, &rows, &sketches, work);
                 assert!(k > 8 || compared < 20 * 5000 / 4, "{metric} {k}: {compared} were compared");
                 for (row, pool) in rows.chunks_exact(DIM).zip(pools) {
@@ -360,6 +250,32 @@ mod tests {
                     let found = pool.sorted().map(|(_, at)| at);
                     assert!(found.eq(expected.iter().take(k).map(|e| e.1)), "{metric} {k}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_found() {
+        let (all, rows) = (vectors(4000, 1), vectors(3, 2));
+        let mut ranges = RowRanges::default();
+        ranges.push([3990..4000, 0..3000]);
+        ranges.push(std::iter::once(5..8));
+        ranges.push([]);
+        for table in tables(&all, Metric::L2) {
+            let mut room = Room::default();
+            let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
+            let pools = room.pools.renew(3, 20);
+            table.nearest(
+                &all,
+                &rows,
+                &sketches,
+                Work { pools, among: Some((&ranges, 0)), bounding: &mut room.bounding },
+            );
+            for ((query, row), pool) in rows.chunks_exact(DIM).enumerate().zip(pools) {
+                let key = |at: u32| crate::device::exact_distance(Metric::L2, row, &all[at as usize * DIM..][..DIM]);
+                let mut expected: Vec<u32> = ranges.of(query).iter().cloned().flatten().collect();
+                expected.sort_by(|&a, &b| key(a).total_cmp(&key(b)).then(a.cmp(&b)));
+                assert!(pool.sorted().map(|(_, at)| at).eq(expected.into_iter().take(20)), "query {query}");
             }
         }
     }

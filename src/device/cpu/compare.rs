@@ -1,0 +1,145 @@
+//! A row compared with the vectors whose bounds allow them to be near.
+
+use pulp::{Simd, WithSimd};
+
+use super::distance::distance;
+use super::scores::PANEL;
+use super::select_topk::Smallest;
+use super::sketch_table::SketchTable;
+use crate::factory::Metric;
+
+/// A row, and the bounds of some vectors' scores.
+pub(super) struct Compare<'a> {
+    pub table: &'a SketchTable,
+    pub row: &'a [f32],
+    /// Length of what is left of it, and of the vectors.
+    pub rest: f32,
+    pub rests: &'a [f32],
+    pub bounds: &'a mut [f32],
+    /// Number of the first vector.
+    pub first: usize,
+    pub vectors: &'a [f32],
+    pub seeds: &'a mut Smallest,
+    pub nearest: &'a mut Smallest,
+}
+
+impl WithSimd for Compare<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> usize {
+        let count = self.vectors.len() / self.row.len();
+        let mut compared = 0;
+        if self.first == 0 {
+            compared += self.seed(simd);
+        }
+        // Vectors that are left out, or were compared before, have a bound of −∞.
+        let least = match self.nearest.kth() {
+            Some(kth) => Scale::of(simd, self.table, self.row).least_score(kth).max(f32::MIN),
+            None => f32::MIN,
+        };
+        for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
+            let mut within = false;
+            for &bound in bounds {
+                within |= may_reach(bound, least);
+            }
+            if !within {
+                continue;
+            }
+            for (bounds, first) in bounds.as_chunks::<8>().0.iter().zip((first..count).step_by(8)) {
+                if bounds.iter().any(|&bound| may_reach(bound, least)) {
+                    for (&bound, at) in bounds.iter().zip(first..count) {
+                        if may_reach(bound, least) {
+                            self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+        compared
+    }
+}
+
+/// A bound of NaN tells nothing.
+#[inline(always)]
+fn may_reach(bound: f32, least: f32) -> bool {
+    bound >= least || bound.is_nan()
+}
+
+impl Compare<'_> {
+    /// Compares the vectors that are likely to be near: bounds without the product of what is left are what scores should
+    /// be. Returns their number.
+    #[inline(always)]
+    fn seed<S: Simd>(&mut self, simd: S) -> usize {
+        self.seeds.renew(self.nearest.k());
+        let panels = self.bounds.as_chunks::<PANEL>().0.iter().zip(self.rests.as_chunks::<PANEL>().0);
+        for ((bounds, rests), first) in panels.zip((0..).step_by(PANEL)) {
+            let bound = self.seeds.float_bound();
+            let mut within = false;
+            let mut keys = [0.0; PANEL];
+            for ((key, &score), &left) in keys.iter_mut().zip(bounds).zip(rests) {
+                *key = self.rest * left - score;
+                within |= *key <= bound;
+            }
+            if within {
+                for (&key, at) in keys.iter().zip(first..) {
+                    self.seeds.offer_float(key, at);
+                }
+            }
+        }
+        let seeds = self.seeds.sorted().len();
+        for rank in 0..seeds {
+            let at = self.seeds.candidate(rank);
+            let key = self.key(simd, at as usize);
+            self.nearest.offer_float(key, at);
+            self.bounds[at as usize] = f32::NEG_INFINITY;
+        }
+        seeds
+    }
+
+    /// Smallest for the nearest vector.
+    #[inline(always)]
+    fn key<S: Simd>(&self, simd: S, at: usize) -> f32 {
+        let vector = &self.vectors[at * self.row.len()..][..self.row.len()];
+        let found = distance(simd, self.table.metric, self.row, vector);
+        if self.table.metric == Metric::L2 { found } else { -found }
+    }
+}
+
+/// Turns keys of a row into scores.
+struct Scale {
+    offset: f32,
+    factor: f32,
+    /// What rounding may have made of a score beside its share of a key.
+    margin: f32,
+    rounding: f32,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, table: &SketchTable, row: &[f32]) -> Self {
+        let mean = &table.basis().mean;
+        let rounding = table.basis().rounding();
+        match table.metric {
+            // x'·c' − ½‖c'‖² = ½‖x'‖² − ½‖x − c‖².
+            Metric::L2 => {
+                let offset = 0.5 * distance(simd, Metric::L2, row, mean);
+                Self { offset, factor: 0.5, margin: rounding * offset, rounding }
+            }
+            // x'·c' + μ·c' = x·c − x·μ.
+            Metric::InnerProduct => {
+                let length = distance(simd, Metric::InnerProduct, row, row).sqrt();
+                let offset = -distance(simd, Metric::InnerProduct, row, mean);
+                Self { offset, factor: 1.0, margin: 4.0 * rounding * length * table.reach, rounding }
+            }
+        }
+    }
+
+    /// Vectors of lower scores have larger keys than this one.
+    #[inline(always)]
+    fn least_score(&self, key: f32) -> f32 {
+        let score = self.factor * key;
+        self.offset - score - self.margin - self.rounding * score.abs()
+    }
+}

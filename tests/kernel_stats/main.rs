@@ -5,6 +5,7 @@
 //! RADV compiles for a chip that is named when it loads (`RADV_FORCE_FAMILY`) and is not there, so each chip is a child
 //! process of this one. Without the driver the tests are listed as ignored.
 
+mod isa;
 mod radv;
 
 use std::env;
@@ -18,7 +19,9 @@ use rvc_gpu_index::device::gpu_kernels;
 const CHIPS: [&str; 4] = ["NAVI10", "NAVI21", "GFX1100", "VEGA20"];
 const CHIP: &str = "RADV_FORCE_FAMILY";
 /// What a row of the table has after the chip, the kernel and the entry point.
-const COLUMNS: [&str; 9] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch"];
+///
+/// `share` says how many of a hundred vector instructions are multiply-adds in the loop that has the most.
+const COLUMNS: [&str; 10] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch", "share"];
 
 /// What the compiler says of an entry point, in the order of [`COLUMNS`].
 struct Row {
@@ -33,7 +36,10 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let there = Path::new(&driver()).exists();
-    let mut trials = Vec::new();
+    let mut trials = vec![Trial::test("isa::counts_the_products_loop", || {
+        isa::counts_the_products_loop();
+        Ok(())
+    })];
     if !there {
         let name = format!("radv: no {} (mesa-vulkan-drivers)", driver());
         trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));

@@ -4,8 +4,8 @@ use libtest_mimic::Failed;
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 
-use super::Case;
 use super::oracle::{DIMS, close, distance, ensure, key, random, tolerance};
+use super::{Case, Run};
 
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
@@ -18,6 +18,9 @@ pub fn cases() -> Vec<Case> {
             let name = format!("{metric}_{rows}x{nlist}");
             cases.push((name, Box::new(move |device| random_case(device, metric, rows, nlist, 20))));
         }
+        // So many rows that a workgroup of a GPU goes through several tiles of centroids, but not through all.
+        let run: Run = Box::new(move |device| random_case(device, metric, 70_000, 300, 3));
+        cases.push((format!("{metric}_70000x300"), run));
         cases.push((format!("{metric}_no_rows"), Box::new(move |device| random_case(device, metric, 0, 5, 8))));
     }
     cases.push(("ties_take_the_lowest_label".into(), Box::new(ties)));

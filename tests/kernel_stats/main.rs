@@ -22,6 +22,8 @@ const CHIP: &str = "RADV_FORCE_FAMILY";
 ///
 /// `share` says how many of a hundred vector instructions are multiply-adds in the loop that has the most.
 const COLUMNS: [&str; 10] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch", "share"];
+/// The least `share` of the kernel that takes most of a build.
+const PRODUCT_SHARE: u64 = 90;
 
 /// What the compiler says of an entry point, in the order of [`COLUMNS`].
 struct Row {
@@ -109,13 +111,16 @@ impl Row {
 
     fn trial(self, chip: &str) -> Trial {
         Trial::test(format!("{chip}::{}::{}", self.kernel, self.entry), move || {
-            let [registers, waves, spilled, ..] = self.figures;
+            let [registers, waves, spilled, .., share] = self.figures;
             if spilled > 0 {
                 return Err(format!("{spilled} registers are spilled").into());
             }
             // What was compiled to nothing would spill nothing.
             if registers == 0 || waves == 0 {
                 return Err(format!("{registers} registers, {waves} waves: the driver gave no statistics").into());
+            }
+            if self.entry == "assign" && share < PRODUCT_SHARE {
+                return Err(format!("{share} % of the product's vector instructions are multiply-adds").into());
             }
             Ok(())
         })

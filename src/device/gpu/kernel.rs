@@ -63,11 +63,13 @@ macro_rules! by_metric_and_rows {
     };
 }
 
+const TILE: &[(&str, f64)] = &[("ROW_BLOCKS", 2.0), ("CENTROID_BLOCKS", 2.0)];
+
 pub(super) static NEAREST_CENTROID_L2: GpuKernel = GpuKernel {
     name: "nearest_centroid_l2",
     source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
-    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
-    constants: &[],
+    bindings: &[Uniform, Read, Read, Read, Read, Write, Write, Write],
+    constants: TILE,
 };
 pub(super) static NEAREST_CENTROID_IP: GpuKernel = GpuKernel {
     name: "nearest_centroid_ip",
@@ -78,7 +80,7 @@ pub(super) static NEAREST_PROBES: GpuKernel = GpuKernel {
     name: "nearest_probes",
     source: wgsl!("nearest_probes", "shared/product_tile"),
     bindings: &[Uniform, Read, Read, Read, Write, Write],
-    constants: &[],
+    constants: TILE,
 };
 pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     name: "centroid_update",
@@ -298,6 +300,7 @@ pub(crate) mod layouts {
     #[test]
     fn host_structs_match_the_shaders() {
         check(&NEAREST_CENTROID_L2, nearest_centroid::Params::layout());
+        check(&NEAREST_CENTROID_L2, nearest_centroid::Found::layout());
         check(&NEAREST_PROBES, nearest_centroid::Params::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());

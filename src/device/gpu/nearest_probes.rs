@@ -28,7 +28,8 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
     let nlist = table.nlist();
     let name = "nearest_probes";
     let all = Keyed::new(gpu, rows.rows * nlist)?;
-    let params = Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, unused: 0 };
+    let params =
+        Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, part: nlist as u32 };
     let params = gpu.params(&params)?;
     let buffers = [
         &params,

@@ -25,7 +25,7 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 /// Where each stage stands: folder, extension, and the files there that are no stage.
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
-    ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording"]),
+    ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording", "autotune", "cache"]),
     ("src/device/cpu", "rs", &["mod", "block_sums", "distance", "scores", "weighted_sum"]),
     ("tests/conformance", "rs", &["main", "oracle"]),
 ];

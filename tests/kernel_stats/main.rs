@@ -22,7 +22,9 @@ const CHIP: &str = "RADV_FORCE_FAMILY";
 ///
 /// `share` says how many of a hundred vector instructions are multiply-adds in the loop that has the most.
 const COLUMNS: [&str; 10] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch", "share"];
-/// The least `share` of the kernel that takes most of a build.
+/// The kernels that take most of a build, with the largest tile, and their least `share`. The loop of a smaller tile is
+/// so short that the compiler makes it one with the staging around it.
+const PRODUCTS: [&str; 2] = ["nearest_centroid_l2_128x128::assign", "nearest_centroid_ip_128x128::assign"];
 const PRODUCT_SHARE: u64 = 90;
 
 /// What the compiler says of an entry point, in the order of [`COLUMNS`].
@@ -110,7 +112,8 @@ impl Row {
     }
 
     fn trial(self, chip: &str) -> Trial {
-        Trial::test(format!("{chip}::{}::{}", self.kernel, self.entry), move || {
+        let name = format!("{}::{}", self.kernel, self.entry);
+        Trial::test(format!("{chip}::{name}"), move || {
             let [registers, waves, spilled, .., share] = self.figures;
             if spilled > 0 {
                 return Err(format!("{spilled} registers are spilled").into());
@@ -119,7 +122,7 @@ impl Row {
             if registers == 0 || waves == 0 {
                 return Err(format!("{registers} registers, {waves} waves: the driver gave no statistics").into());
             }
-            if self.entry == "assign" && share < PRODUCT_SHARE {
+            if PRODUCTS.contains(&name.as_str()) && share < PRODUCT_SHARE {
                 return Err(format!("{share} % of the product's vector instructions are multiply-adds").into());
             }
             Ok(())

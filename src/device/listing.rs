@@ -120,7 +120,7 @@ impl DeviceInfo {
                 .contains(wgpu::Features::SUBGROUP)
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             features: useful.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect(),
-            tile: gpu::tuned_tile(info),
+            tile: gpu::Tuned::of(info).get(),
         }
     }
 

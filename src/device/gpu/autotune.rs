@@ -73,6 +73,11 @@ struct Kept {
 pub(crate) struct Tuned(OnceLock<Tile>);
 
 impl Tuned {
+    /// What an earlier run found out of an adapter.
+    pub fn of(info: &wgpu::AdapterInfo) -> Self {
+        Self::kept(&Cache::of(info))
+    }
+
     /// What an earlier run found out.
     pub fn kept(cache: &Cache) -> Self {
         let kept = cache.read(FILE).and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
@@ -218,16 +223,10 @@ impl Clock {
 mod tests {
     use super::*;
 
-    fn cache(folder: &std::path::Path, driver: &str) -> Cache {
-        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::Vulkan);
-        info.driver = driver.into();
-        Cache::at(Some(folder.join("new")), &info)
-    }
-
     #[test]
     fn a_tile_is_kept_for_the_device_and_driver_it_was_measured_with() {
         let folder = tempfile::tempdir().unwrap();
-        let (ours, other) = (cache(folder.path(), "driver 1"), cache(folder.path(), "driver 2"));
+        let (ours, other) = (Cache::of_test(folder.path(), "1"), Cache::of_test(folder.path(), "2"));
         assert_eq!(Tuned::kept(&ours).get(), None);
         keep(&ours, Tile::ALL[2]);
         assert_eq!(Tuned::kept(&ours).get(), Some(Tile::ALL[2]));
@@ -239,7 +238,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_as_none() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = cache(folder.path(), "driver");
+        let cache = Cache::of_test(folder.path(), "1");
         keep(&cache, Tile::ALL[0]);
         let text = String::from_utf8(cache.read(FILE).unwrap()).unwrap();
         for damaged in ["", "{}", &text[..text.len() / 2], &text.replace("128", "4096")] {

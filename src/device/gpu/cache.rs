@@ -15,7 +15,7 @@ const FOLDER: &str = "RVC_GPU_INDEX_CACHE";
 
 /// What must be the same for a file to be used: the device, its driver, and this crate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct CacheKey {
+pub(crate) struct CacheKey {
     name: String,
     vendor: u32,
     device: u32,
@@ -25,7 +25,7 @@ pub(super) struct CacheKey {
     version: String,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cache {
     pub key: CacheKey,
     folder: Option<PathBuf>,
@@ -42,7 +42,7 @@ impl Cache {
         Self::at(folder, info)
     }
 
-    pub fn at(folder: Option<PathBuf>, info: &wgpu::AdapterInfo) -> Self {
+    fn at(folder: Option<PathBuf>, info: &wgpu::AdapterInfo) -> Self {
         let key = CacheKey {
             name: info.name.clone(),
             vendor: info.vendor,
@@ -61,6 +61,10 @@ impl Cache {
         Some(self.folder.as_ref()?.join(format!("{backend}-{vendor:04x}-{device:04x}-{purpose}")))
     }
 
+    pub fn is_on(&self) -> bool {
+        self.folder.is_some()
+    }
+
     pub fn read(&self, purpose: &str) -> Option<Vec<u8>> {
         fs::read(self.file(purpose)?).ok()
     }
@@ -70,5 +74,13 @@ impl Cache {
             // What cannot be kept is found again by the next run.
             let _ = fs::create_dir_all(folder).map(|()| write_bytes(file, bytes, Existing::Replace));
         }
+    }
+
+    /// The cache of a device with a driver of this name, in a folder that is not there yet.
+    #[cfg(test)]
+    pub fn of_test(folder: &std::path::Path, driver: &str) -> Self {
+        let mut info = wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::Vulkan);
+        info.driver = driver.into();
+        Self::at(Some(folder.join("new")), &info)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Gpu;
 use super::autotune::Tile;
+use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
 
 /// How a kernel uses one of its bindings.
@@ -186,6 +187,7 @@ pub(super) struct Pipelines<const N: usize> {
 impl<const N: usize> Pipelines<N> {
     pub fn new(gpu: &Gpu, kernel: &GpuKernel, entries: [&str; N]) -> Result<Self> {
         let device = &gpu.device;
+        let cache = gpu.pipelines.get_or_init(|| PipelineCache::open(gpu)).as_ref();
         gpu.guarded(kernel.name, || {
             let layout = bind_group_layout(device, kernel);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -208,7 +210,7 @@ impl<const N: usize> Pipelines<N> {
                         // Every kernel writes workgroup memory before it reads it.
                         zero_initialize_workgroup_memory: false,
                     },
-                    cache: None,
+                    cache: cache.map(PipelineCache::driver),
                 })
             });
             Self { layout, entries }

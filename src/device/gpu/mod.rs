@@ -7,6 +7,7 @@ mod autotune;
 mod cache;
 mod candidates;
 mod kernel;
+mod pipeline_cache;
 mod recording;
 
 pub(super) mod blend;
@@ -28,12 +29,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
 pub use autotune::Tile;
-use autotune::Tuned;
+pub(super) use autotune::Tuned;
 use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
 pub(crate) use kernel::Step;
 pub use kernel::{GpuKernel, kernels};
+use pipeline_cache::PipelineCache;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
 use super::buffer::{Buffer, GpuId, Matrix};
@@ -52,14 +54,9 @@ pub fn required_limits() -> wgpu::Limits {
     wgpu::Limits::defaults()
 }
 
-/// What our own devices are asked for where it is there: a clock to measure tiles by.
+/// What our own devices are asked for where it is there: a clock to measure tiles by, and their compiled pipelines.
 pub(super) fn useful_features() -> wgpu::Features {
-    wgpu::Features::TIMESTAMP_QUERY
-}
-
-/// The fastest tile of an adapter, where an earlier run measured it.
-pub(super) fn tuned_tile(info: &wgpu::AdapterInfo) -> Option<Tile> {
-    Tuned::kept(&Cache::of(info)).get()
+    wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE
 }
 
 /// Floats that a row of `dim` takes in a GPU buffer: whole vec4s.
@@ -71,6 +68,8 @@ pub(crate) fn stride_of(dim: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Gpu {
     id: GpuId,
+    /// Asks the device for its pipelines when it is dropped, so it stands before it.
+    pipelines: OnceLock<Option<PipelineCache>>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
@@ -128,8 +127,8 @@ impl Gpu {
         check_limits(&limits)?;
         let cache = Cache::of(&device.adapter_info());
         let tuned = Tuned::kept(&cache);
-        let (stages, in_flight, lost) = Default::default();
-        Ok(Self { id: GpuId::new(), device, queue, limits, stages, cache, tuned, in_flight, lost })
+        let (pipelines, stages, in_flight, lost) = Default::default();
+        Ok(Self { id: GpuId::new(), pipelines, device, queue, limits, stages, cache, tuned, in_flight, lost })
     }
 
     /// Has the device report here. For a device of our own only: a host keeps its handlers.

@@ -19,7 +19,8 @@ const ROWS: usize = 8192;
 const NLIST: usize = 1024;
 
 fn main() {
-    println!("{} ({})", DEVICE.info().name, DEVICE.info().backend);
+    let tile = DEVICE.tune().map(|tile| format!(", tile {tile}")).unwrap_or_default();
+    println!("{} ({}){tile}", DEVICE.info().name, DEVICE.info().backend);
     divan::main();
 }
 

@@ -21,13 +21,13 @@ fn write_keys(products: mat4x4<f32>, first_row: u32, first_centroid: u32) {
 
 @compute @workgroup_size(256)
 fn score(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let first_row = workgroup.y * TILE;
-  let first_centroid = workgroup.x * TILE;
+  let first_row = workgroup.y * BLOCK * ROW_BLOCKS;
+  let first_centroid = workgroup.x * BLOCK * CENTROID_BLOCKS;
   let row = first_row + 4u * (lane / 16u);
   let centroid = first_centroid + 4u * (lane % 16u);
   let tile = product_tile(lane, first_row, first_centroid);
   write_keys(tile.m00, row, centroid);
-  write_keys(tile.m01, row, centroid + 64u);
-  write_keys(tile.m10, row + 64u, centroid);
-  write_keys(tile.m11, row + 64u, centroid + 64u);
+  if CENTROID_BLOCKS > 1u { write_keys(tile.m01, row, centroid + BLOCK); }
+  if ROW_BLOCKS > 1u { write_keys(tile.m10, row + BLOCK, centroid); }
+  if ROW_BLOCKS > 1u && CENTROID_BLOCKS > 1u { write_keys(tile.m11, row + BLOCK, centroid + BLOCK); }
 }

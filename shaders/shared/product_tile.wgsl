@@ -1,16 +1,19 @@
-// One 128 × 128 tile of rows · centroidsᵀ, 256 invocations, 8 × 8 products each.
+// One tile of rows · centroidsᵀ: ROW_BLOCKS × CENTROID_BLOCKS blocks of 64 × 64, 256 invocations, 4 × 4 products of
+// each block an invocation.
 //
-// Rows and centroids past the end count as zeros. The kernel that includes this has bindings 4 and up to itself.
+// Rows and centroids past the end repeat the last one, so nothing asks for bounds in here; dimensions past the end are
+// zeros. The kernel that includes this has bindings 4 and up to itself.
 //
-// Invocation (tx, ty) owns rows 4·ty.. and 64 + 4·ty.. against centroids 4·tx.. and 64 + 4·tx..; the quads lie 64
-// apart so that neighbouring invocations read neighbouring vec4s. Accumulators are mat4x4 because register arrays
-// indexed in a loop end up in memory on some drivers.
+// Invocation (tx, ty) owns rows 4·ty.. against centroids 4·tx.. of each block, so that neighbouring invocations read
+// neighbouring vec4s. Accumulators are mat4x4 because register arrays indexed in a loop end up in memory on some
+// drivers, and four dimensions a turn are written out because WGSL's compilers do not unroll: what the loop adds to
+// the multiply-adds is then paid once in 256.
 
 struct Params {
   rows: u32,
   nlist: u32,
   stride: u32, // vec4s a row
-  unused: u32,
+  part: u32,   // centroids a workgroup
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,15 +21,22 @@ struct Params {
 @group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
-const TILE: u32 = 128u;
-const TILE_QUADS: u32 = 32u; // TILE / 4
-const DEPTH: u32 = 16u;      // dimensions staged at a time; DEPTH · TILE floats twice are 16 KiB
+override ROW_BLOCKS: u32;      // 1 or 2
+override CENTROID_BLOCKS: u32; // 1 or 2
+const BLOCK: u32 = 64u;
+const COLUMNS: u32 = 4u; // vec4s of each line that are staged at a time; two blocks a side take 16 KiB
 
-// [DEPTH][TILE_QUADS]: component i of quad q at depth k is row 4q + i.
-var<workgroup> row_tile: array<vec4<f32>, 512>;
-var<workgroup> centroid_tile: array<vec4<f32>, 512>;
+// [block, column][dimension of the column][quad of lines]: a vec4 holds one dimension of four lines. Quads are
+// permuted by `place`.
+var<workgroup> row_tile: array<array<array<vec4<f32>, 16>, 4>, COLUMNS * ROW_BLOCKS>;
+var<workgroup> centroid_tile: array<array<array<vec4<f32>, 16>, 4>, COLUMNS * CENTROID_BLOCKS>;
 
-// products[i][j] in mat `m_ab`: row a·64 + 4·ty + j against centroid b·64 + 4·tx + i.
+// Neighbouring invocations write different columns of one quad: these must not lie in the same memory banks.
+fn place(quad: u32, column: u32) -> u32 {
+  return (quad % 16u) ^ (2u * column);
+}
+
+// products[i][j] in mat `m_ab`: row 64·a + 4·ty + j against centroid 64·b + 4·tx + i.
 struct ProductTile {
   m00: mat4x4<f32>,
   m10: mat4x4<f32>,
@@ -39,47 +49,79 @@ fn add_outer(acc: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
                      fma(b, vec4(a.z), acc[2]), fma(b, vec4(a.w), acc[3]));
 }
 
+// Adds the products of one dimension. All reads stand first: they are under way together.
+fn add_dimension(tile: ptr<function, ProductTile>, column: u32, k: u32, tx: u32, ty: u32) {
+  let r0 = row_tile[column][k][ty];
+  let c0 = centroid_tile[column][k][tx];
+  let r1 = row_tile[COLUMNS * (ROW_BLOCKS - 1u) + column][k][ty];
+  let c1 = centroid_tile[COLUMNS * (CENTROID_BLOCKS - 1u) + column][k][tx];
+  (*tile).m00 = add_outer((*tile).m00, c0, r0);
+  if ROW_BLOCKS > 1u { (*tile).m10 = add_outer((*tile).m10, c0, r1); }
+  if CENTROID_BLOCKS > 1u { (*tile).m01 = add_outer((*tile).m01, c1, r0); }
+  if ROW_BLOCKS > 1u && CENTROID_BLOCKS > 1u { (*tile).m11 = add_outer((*tile).m11, c1, r1); }
+}
+
+// What an invocation stages: one column of four lines, rows' or centroids'.
+struct Share {
+  of_rows: bool,
+  is_idle: bool,
+  quad: u32,
+  column: u32,
+  lines: vec4<u32>, // where each line's column stands
+}
+
+fn share_of(lane: u32, first_row: u32, first_centroid: u32) -> Share {
+  let of_rows = lane < BLOCK * ROW_BLOCKS;
+  let quad = select(lane - BLOCK * ROW_BLOCKS, lane, of_rows) / COLUMNS;
+  let first = select(first_centroid, first_row, of_rows) + 4u * quad;
+  let last = select(params.nlist, params.rows, of_rows) - 1u;
+  let lines = min(vec4(first, first + 1u, first + 2u, first + 3u), vec4(last));
+  let column = lane % COLUMNS;
+  return Share(of_rows, lane >= BLOCK * (ROW_BLOCKS + CENTROID_BLOCKS), quad, column, lines * params.stride + column);
+}
+
+// The share's vec4s, turned: [i] is dimension i of the four lines.
+fn fetch(share: Share, column: u32) -> mat4x4<f32> {
+  let at = share.lines + column;
+  if share.is_idle || column + share.column >= params.stride { return mat4x4<f32>(); }
+  if share.of_rows { return transpose(mat4x4<f32>(rows[at.x], rows[at.y], rows[at.z], rows[at.w])); }
+  return transpose(mat4x4<f32>(shifted[at.x], shifted[at.y], shifted[at.z], shifted[at.w]));
+}
+
 // A vec4 is written whole: a write to one component may touch the others, which belong to other invocations then.
-// So each invocation reads four lines of one column and writes them turned: 128 such blocks a side.
-fn stage_tiles(lane: u32, first_row: u32, first_centroid: u32, depth: u32) {
-  let column = depth / 4u + lane % 4u;
-  let quad = lane % 128u / 4u;
-  let at = lane % 4u * 4u * TILE_QUADS + quad;
-  var lines = mat4x4<f32>();
-  if lane < 128u {
-    let line = first_row + 4u * quad;
-    for (var i = 0u; i < 4u; i++) {
-      if line + i < params.rows && column < params.stride { lines[i] = rows[(line + i) * params.stride + column]; }
-    }
-    lines = transpose(lines);
-    for (var i = 0u; i < 4u; i++) { row_tile[at + i * TILE_QUADS] = lines[i]; }
+fn stage(share: Share, turned: mat4x4<f32>) {
+  let at = share.quad / 16u * COLUMNS + share.column;
+  let quad = place(share.quad, share.column);
+  if share.is_idle { return; }
+  if share.of_rows {
+    row_tile[at][0][quad] = turned[0];
+    row_tile[at][1][quad] = turned[1];
+    row_tile[at][2][quad] = turned[2];
+    row_tile[at][3][quad] = turned[3];
   } else {
-    let line = first_centroid + 4u * quad;
-    for (var i = 0u; i < 4u; i++) {
-      if line + i < params.nlist && column < params.stride { lines[i] = shifted[(line + i) * params.stride + column]; }
-    }
-    lines = transpose(lines);
-    for (var i = 0u; i < 4u; i++) { centroid_tile[at + i * TILE_QUADS] = lines[i]; }
+    centroid_tile[at][0][quad] = turned[0];
+    centroid_tile[at][1][quad] = turned[1];
+    centroid_tile[at][2][quad] = turned[2];
+    centroid_tile[at][3][quad] = turned[3];
   }
 }
 
 fn product_tile(lane: u32, first_row: u32, first_centroid: u32) -> ProductTile {
-  let tx = lane % 16u;
-  let ty = lane / 16u;
+  let share = share_of(lane, first_row, first_centroid);
   var tile = ProductTile();
-  for (var depth = 0u; depth < params.stride * 4u; depth += DEPTH) {
+  var fetched = fetch(share, 0u);
+  for (var column = 0u; column < params.stride; column += COLUMNS) {
     workgroupBarrier(); // the tiles of the step before are read
-    stage_tiles(lane, first_row, first_centroid, depth);
+    stage(share, fetched);
     workgroupBarrier();
-    for (var k = 0u; k < DEPTH; k++) {
-      let r0 = row_tile[k * TILE_QUADS + ty];
-      let r1 = row_tile[k * TILE_QUADS + 16u + ty];
-      let c0 = centroid_tile[k * TILE_QUADS + tx];
-      let c1 = centroid_tile[k * TILE_QUADS + 16u + tx];
-      tile.m00 = add_outer(tile.m00, c0, r0);
-      tile.m10 = add_outer(tile.m10, c0, r1);
-      tile.m01 = add_outer(tile.m01, c1, r0);
-      tile.m11 = add_outer(tile.m11, c1, r1);
+    fetched = fetch(share, column + COLUMNS); // under way while these are multiplied
+    for (var i = 0u; i < COLUMNS; i++) {
+      let tx = place(lane % 16u, i);
+      let ty = place(lane / 16u, i);
+      add_dimension(&tile, i, 0u, tx, ty);
+      add_dimension(&tile, i, 1u, tx, ty);
+      add_dimension(&tile, i, 2u, tx, ty);
+      add_dimension(&tile, i, 3u, tx, ty);
     }
   }
   return tile;

@@ -59,5 +59,8 @@ fn describe(f: &mut fmt::Formatter<'_>, info: &DeviceInfo) -> fmt::Result {
     if !info.features.is_empty() {
         line(f, "  features", info.features.join(", "))?;
     }
+    if let Some(tile) = info.tile {
+        line(f, "  tile", format_args!("{tile} rows x centroids, measured"))?;
+    }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Device, Engine, cpu, gpu};
+use super::{Device, Engine, Tile, cpu, gpu};
 use crate::error::{Error, Result};
 
 /// What kind of hardware a device is.
@@ -67,6 +67,8 @@ pub struct DeviceInfo {
     pub subgroup_size: Option<(u32, u32)>,
     /// Optional features of use to an index: `subgroups`, `f16`, `timestamps`, `cooperative-matrix`.
     pub features: Vec<&'static str>,
+    /// The tile by which this GPU assigns rows fastest, where [`Device::tune`] or a large build has measured it before.
+    pub tile: Option<Tile>,
 }
 
 impl DeviceInfo {
@@ -84,6 +86,7 @@ impl DeviceInfo {
             max_workgroup_size: None,
             subgroup_size: None,
             features: Vec::new(),
+            tile: None,
         }
     }
 
@@ -117,6 +120,7 @@ impl DeviceInfo {
                 .contains(wgpu::Features::SUBGROUP)
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
             features: useful.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect(),
+            tile: gpu::Tuned::of(info).get(),
         }
     }
 
@@ -209,7 +213,7 @@ fn open(gpu: &Found) -> Result<Device> {
     limits.max_non_sampler_bindings = wanted.max_non_sampler_bindings.min(limits.max_non_sampler_bindings);
     let request = gpu.adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("rvc-gpu-index"),
-        required_features: gpu::required_features(),
+        required_features: gpu::required_features() | gpu.adapter.features() & gpu::useful_features(),
         required_limits: limits,
         ..Default::default()
     });

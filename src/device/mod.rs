@@ -24,7 +24,7 @@ use rayon::prelude::*;
 
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, TopK};
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
-pub use gpu::{GpuKernel, kernels as gpu_kernels, required_features, required_limits};
+pub use gpu::{GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use lookup_tables::{LookupTables, Probes};
 pub use plan::BatchPlan;
@@ -111,6 +111,16 @@ impl Device {
     /// True for the CPU engine.
     pub fn is_cpu(&self) -> bool {
         matches!(self.engine, Engine::Cpu)
+    }
+
+    /// The tile by which this GPU assigns rows fastest: as it was measured before, else measured now in some
+    /// milliseconds, which the first large assignment would do otherwise. It is kept in the user's cache folder, or in
+    /// the one that `RVC_GPU_INDEX_CACHE` names (`off` keeps nothing). `None` for the CPU engine.
+    pub fn tune(&self) -> Option<Tile> {
+        match &self.engine {
+            Engine::Cpu => None,
+            Engine::Gpu(gpu) => Some(gpu.tune()),
+        }
     }
 
     /// How many rows should go to this device at a time in passes that assign them to `nlist` centroids.

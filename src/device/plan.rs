@@ -1,6 +1,6 @@
 //! How many rows go to a device at a time.
 
-use super::gpu::{BLOCK, TILE, stride_of};
+use super::gpu::{BLOCK, Tile, stride_of};
 
 /// Bytes of rows a batch where nothing else bounds it: enough to keep a device busy, little beside a voice.
 const BATCH_BYTES: u64 = 32 << 20;
@@ -29,7 +29,7 @@ impl BatchPlan {
         // The counting sort of centroid_update keeps a histogram a block beside the starts and the sorted rows.
         let words = (max_binding / 4).saturating_sub(nlist as u64 + 1);
         let by_histogram = words / (1 + (nlist as u64).div_ceil(BLOCK as u64)) / BLOCK as u64 * BLOCK as u64;
-        let fits = by_rows.min(by_histogram).min(MAX_WORKGROUPS * TILE as u64);
+        let fits = by_rows.min(by_histogram).min(MAX_WORKGROUPS * Tile::LEAST_ROWS as u64);
         let batch_rows = wanted.min(fits).clamp(1, rows.max(1) as u64) as usize;
         let resident = requested.is_none() && rows as u64 * row_bytes <= RESIDENT_BYTES;
         Self { batch_rows, resident }

@@ -5,7 +5,7 @@ use super::codes::{CodeSet, ScanRequest, ScanTopK};
 use super::lookup_tables::LookupTables;
 use super::ranges::RowRanges;
 use super::rows::RowSet;
-use super::{Device, Engine, MAX_K, cpu, gpu};
+use super::{Device, Engine, MAX_K, Tile, cpu, gpu};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -49,7 +49,19 @@ impl Device {
         check_table(rows, table)?;
         match &self.engine {
             Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
-            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table, None),
+        }
+    }
+
+    /// The same by a tile of the caller's choice, to measure or to test it; the CPU engine has none.
+    ///
+    /// # Errors
+    /// As [`Device::nearest_centroid`], and for a tile that is not in [`Tile::ALL`].
+    pub fn nearest_centroid_by(&self, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<Assignment> {
+        check_table(rows, table)?;
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table, Some(tile)),
         }
     }
 

@@ -25,7 +25,8 @@ use rvc_gpu_index::device::Device;
 
 /// A case of a stage: its name, and what it does on a device.
 pub type Case = (String, Run);
-type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
+/// What a case does on a device.
+pub type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 

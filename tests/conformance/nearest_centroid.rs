@@ -1,14 +1,18 @@
 //! The nearest centroid of each row.
 
 use libtest_mimic::Failed;
-use rvc_gpu_index::device::Device;
+use rvc_gpu_index::device::{Assignment, Device, Tile};
 use rvc_gpu_index::factory::Metric;
 
-use super::Case;
 use super::oracle::{DIMS, close, correlated, distance, ensure, key, random, tolerance};
+use super::{Case, Run};
 
 pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
+    for tile in Tile::ALL {
+        cases.push((format!("tile_{tile}"), Box::new(move |device| every_edge(device, tile))));
+    }
+    cases.push(("tile_is_tuned".into(), Box::new(tuned)));
     for metric in [Metric::L2, Metric::InnerProduct] {
         for dim in DIMS {
             cases
@@ -27,6 +31,9 @@ pub fn cases() -> Vec<Case> {
             format!("{metric}_random_700_d200"),
             Box::new(move |device| random_case(device, metric, 80, 700, 200)),
         ));
+        // So many rows that a workgroup of a GPU goes through several tiles of centroids, but not through all.
+        let run: Run = Box::new(move |device| random_case(device, metric, 70_000, 300, 3));
+        cases.push((format!("{metric}_70000x300"), run));
         cases.push((format!("{metric}_no_rows"), Box::new(move |device| random_case(device, metric, 0, 5, 8))));
     }
     cases.push(("ties_take_the_lowest_label".into(), Box::new(ties)));
@@ -40,6 +47,17 @@ pub fn cases() -> Vec<Case> {
 fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: usize) -> Result<Vec<u32>, Failed> {
     let table = device.centroid_table(centroids, dim, metric)?;
     let found = device.nearest_centroid(&device.upload(rows, dim)?, &table)?;
+    check_found(device, metric, rows, centroids, dim, &found)
+}
+
+fn check_found(
+    device: &Device,
+    metric: Metric,
+    rows: &[f32],
+    centroids: &[f32],
+    dim: usize,
+    found: &Assignment,
+) -> Result<Vec<u32>, Failed> {
     let (labels, distances) = (device.download(&found.labels)?, device.download(&found.distances)?);
     ensure(labels.len() == rows.len() / dim, || format!("{} labels", labels.len()))?;
     for (i, (row, (&label, &found))) in rows.chunks(dim).zip(labels.iter().zip(&distances)).enumerate() {
@@ -57,6 +75,39 @@ fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: 
 
 fn random_case(device: &Device, metric: Metric, rows: usize, nlist: usize, dim: usize) -> Result<(), Failed> {
     check(device, metric, &random(rows * dim, 1), &random(nlist * dim, 2), dim).map(drop)
+}
+
+/// Sizes around each edge of a tile, and of a block of dimensions.
+fn every_edge(device: &Device, tile: Tile) -> Result<(), Failed> {
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        for (rows, nlist, dim) in
+            [(1, 1, 1), (63, 65, 16), (64, 128, 17), (65, 127, 31), (129, 129, 33), (300, 257, 100)]
+        {
+            let (rows, centroids) = (random(rows * dim, 7), random(nlist * dim, 8));
+            let table = device.centroid_table(&centroids, dim, metric)?;
+            let uploaded = device.upload(&rows, dim)?;
+            let found = device.nearest_centroid_by(&uploaded, &table, tile)?;
+            let labels = check_found(device, metric, &rows, &centroids, dim, &found)?;
+            // Products are summed in one order whatever the tile.
+            let usual = device.download(&device.nearest_centroid(&uploaded, &table)?.labels)?;
+            ensure(labels == usual, || format!("{} rows: other labels than by the usual tile", rows.len() / dim))?;
+        }
+    }
+    Ok(())
+}
+
+fn tuned(device: &Device) -> Result<(), Failed> {
+    let tile = device.tune();
+    ensure(tile.is_none() == device.is_cpu() && tile.is_none_or(|tile| Tile::ALL.contains(&tile)), || {
+        format!("{tile:?}")
+    })?;
+    ensure(device.tune() == tile, || "another tile the second time".into())?;
+    if !device.is_cpu() {
+        let (rows, table) = (device.upload(&[1.0], 1)?, device.centroid_table(&[1.0], 1, Metric::L2)?);
+        let refused = device.nearest_centroid_by(&rows, &table, Tile { rows: 96, centroids: 64 });
+        ensure(refused.is_err(), || "a tile that no kernel has was taken".into())?;
+    }
+    Ok(())
 }
 
 fn ties(device: &Device) -> Result<(), Failed> {

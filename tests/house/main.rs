@@ -25,7 +25,7 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 /// Where each stage stands: folder, extension, and the files there that are no stage.
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
-    ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording"]),
+    ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording", "autotune", "cache", "pipeline_cache"]),
     (
         "src/device/cpu",
         "rs",
@@ -46,9 +46,10 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// The files that may say `unsafe`.
-const UNSAFE: [&str; 4] = [
+const UNSAFE: [&str; 5] = [
     "src/device/cpu/block_sums.rs",
     "src/device/cpu/byte_products.rs",
+    "src/device/gpu/pipeline_cache.rs",
     "src/index/mapped_floats.rs",
     "tests/kernel_stats/radv.rs",
 ];

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
+use ash::ext::robustness2;
 use ash::khr::pipeline_executable_properties;
 use ash::vk;
 use naga::back::spv;
-use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy::Unchecked};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module};
 use rvc_gpu_index::device::GpuKernel;
 
-use super::Row;
+use super::isa::Turn;
+use super::{COLUMNS, Row};
 
+type Figures = [u64; COLUMNS.len()];
 type Result<T> = std::result::Result<T, String>;
 
 /// Prefixes of the machine instructions that are counted.
@@ -39,18 +42,22 @@ impl Compiler {
             let info = vk::InstanceCreateInfo::default().application_info(&app);
             let instance = entry.create_instance(&info, None).map_err(text)?;
             let physical = *instance.enumerate_physical_devices().map_err(text)?.first().ok_or("no RADV device")?;
-            let extensions = [pipeline_executable_properties::NAME.as_ptr()];
+            let extensions = [pipeline_executable_properties::NAME, robustness2::NAME].map(CStr::as_ptr);
             let mut executable =
                 vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
             let mut memory_model = vk::PhysicalDeviceVulkan12Features::default()
                 .vulkan_memory_model(true)
                 .vulkan_memory_model_device_scope(true);
+            let mut robustness = vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
+            let features = vk::PhysicalDeviceFeatures::default().robust_buffer_access(true);
             let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
             let info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_extension_names(&extensions)
+                .enabled_features(&features)
                 .push_next(&mut executable)
-                .push_next(&mut memory_model);
+                .push_next(&mut memory_model)
+                .push_next(&mut robustness);
             let device = instance.create_device(physical, &info, None).map_err(text)?;
             let properties = pipeline_executable_properties::Device::new(&instance, &device);
             Ok(Self { _entry: entry, device, properties })
@@ -72,7 +79,7 @@ impl Compiler {
         module.entry_points.iter().map(row).collect()
     }
 
-    fn figures(&self, module: &Module, info: &ModuleInfo, entry: &str, layout: vk::PipelineLayout) -> Result<[u64; 9]> {
+    fn figures(&self, module: &Module, info: &ModuleInfo, entry: &str, layout: vk::PipelineLayout) -> Result<Figures> {
         let spirv = spirv(module, info, entry)?;
         let name = CString::new(entry).map_err(text)?;
         // SAFETY: the device lives, and what is handed over outlives the calls.
@@ -102,9 +109,10 @@ impl Compiler {
             code.lines().filter(counts).count() as u64
         };
         let [fma, lds, vmem, branch] = COUNTED.map(count);
+        let share = Turn::of_product(&code).percent();
         let spilled = of("Spilled VGPRs") + of("Spilled SGPRs");
         let (registers, waves) = (of("VGPRs"), of("Subgroups per SIMD"));
-        Ok([registers, waves, spilled, of("LDS size"), of("Inverse Throughput"), fma, lds, vmem, branch])
+        Ok([registers, waves, spilled, of("LDS size"), of("Inverse Throughput"), fma, lds, vmem, branch, share])
     }
 
     fn layout(&self, module: &Module) -> Result<vk::PipelineLayout> {
@@ -153,15 +161,16 @@ impl Compiler {
     }
 }
 
-/// As wgpu has it translated, without bounds checks: what the kernel itself is.
+/// As wgpu has it translated for a driver that checks buffers' bounds itself: other indices are clamped, loops bounded.
 fn spirv(module: &Module, info: &ModuleInfo, entry: &str) -> Result<Vec<u32>> {
-    let unchecked =
-        BoundsCheckPolicies { index: Unchecked, buffer: Unchecked, image_load: Unchecked, binding_array: Unchecked };
     let options = spv::Options {
-        lang_version: (1, 4),
-        force_loop_bounding: false,
+        lang_version: (1, 6),
+        force_loop_bounding: true,
         zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
-        bounds_check_policies: unchecked,
+        bounds_check_policies: BoundsCheckPolicies {
+            index: BoundsCheckPolicy::Restrict,
+            ..BoundsCheckPolicies::default()
+        },
         ..Default::default()
     };
     let point = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: entry.into() };

@@ -1,6 +1,8 @@
 //! Kernels: composed WGSL, its bindings, and the pipelines made of it.
 
 use super::Gpu;
+use super::autotune::Tile;
+use super::pipeline_cache::PipelineCache;
 use crate::error::Result;
 
 /// How a kernel uses one of its bindings.
@@ -63,23 +65,44 @@ macro_rules! by_metric_and_rows {
     };
 }
 
-pub(super) static NEAREST_CENTROID_L2: GpuKernel = GpuKernel {
-    name: "nearest_centroid_l2",
-    source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
-    bindings: &[Uniform, Read, Read, Read, Read, Write, Write],
-    constants: &[],
-};
-pub(super) static NEAREST_CENTROID_IP: GpuKernel = GpuKernel {
-    name: "nearest_centroid_ip",
-    source: wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_ip"),
-    ..NEAREST_CENTROID_L2
-};
-pub(super) static NEAREST_PROBES: GpuKernel = GpuKernel {
-    name: "nearest_probes",
-    source: wgsl!("nearest_probes", "shared/product_tile"),
-    bindings: &[Uniform, Read, Read, Read, Write, Write],
-    constants: &[],
-};
+/// The product's overrides for each [`Tile`], in the order of [`Tile::ALL`].
+static BLOCKS: [[(&str, f64); 2]; Tile::ALL.len()] = [blocks(Tile::ALL[0]), blocks(Tile::ALL[1]), blocks(Tile::ALL[2])];
+
+const fn blocks(tile: Tile) -> [(&'static str, f64); 2] {
+    [("ROW_BLOCKS", (tile.rows / 64) as f64), ("CENTROID_BLOCKS", (tile.centroids / 64) as f64)]
+}
+
+const fn tiled(name: &'static str, source: &'static str, bindings: &'static [Binding], tile: usize) -> GpuKernel {
+    GpuKernel { name, source, bindings, constants: &BLOCKS[tile] }
+}
+
+const fn nearest_centroid(
+    names: [&'static str; Tile::ALL.len()],
+    source: &'static str,
+) -> [GpuKernel; Tile::ALL.len()] {
+    let bindings = &[Uniform, Read, Read, Read, Read, Write, Write, Write];
+    [tiled(names[0], source, bindings, 0), tiled(names[1], source, bindings, 1), tiled(names[2], source, bindings, 2)]
+}
+
+const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
+    let source = wgsl!("nearest_probes", "shared/product_tile");
+    tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
+}
+
+/// By [`Metric`](crate::factory::Metric), then by [`Tile`].
+pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
+    nearest_centroid(
+        ["nearest_centroid_l2_128x128", "nearest_centroid_l2_64x128", "nearest_centroid_l2_64x64"],
+        wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
+    ),
+    nearest_centroid(
+        ["nearest_centroid_ip_128x128", "nearest_centroid_ip_64x128", "nearest_centroid_ip_64x64"],
+        wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_ip"),
+    ),
+];
+/// For few rows and for many: the last and the first [`Tile`].
+pub(super) static NEAREST_PROBES: [GpuKernel; 2] =
+    [nearest_probes("nearest_probes_64x64", 2), nearest_probes("nearest_probes_128x128", 0)];
 pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     name: "centroid_update",
     source: wgsl!("centroid_update"),
@@ -137,9 +160,6 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
 /// Every composed kernel, for tools that translate or inspect them.
 pub fn kernels() -> Vec<&'static GpuKernel> {
     let mut kernels = vec![
-        &NEAREST_CENTROID_L2,
-        &NEAREST_CENTROID_IP,
-        &NEAREST_PROBES,
         &CENTROID_UPDATE,
         &LOOKUP_TABLES,
         &FAST_SCAN,
@@ -149,6 +169,8 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
         &PQ_UPDATE,
         &L2_NORMALIZE,
     ];
+    kernels.extend(NEAREST_CENTROID.as_flattened());
+    kernels.extend(&NEAREST_PROBES);
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
     kernels.extend(&BLEND);
@@ -165,6 +187,7 @@ pub(super) struct Pipelines<const N: usize> {
 impl<const N: usize> Pipelines<N> {
     pub fn new(gpu: &Gpu, kernel: &GpuKernel, entries: [&str; N]) -> Result<Self> {
         let device = &gpu.device;
+        let cache = gpu.pipelines.get_or_init(|| PipelineCache::open(gpu)).as_ref();
         gpu.guarded(kernel.name, || {
             let layout = bind_group_layout(device, kernel);
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -187,7 +210,7 @@ impl<const N: usize> Pipelines<N> {
                         // Every kernel writes workgroup memory before it reads it.
                         zero_initialize_workgroup_memory: false,
                     },
-                    cache: None,
+                    cache: cache.map(PipelineCache::driver),
                 })
             });
             Self { layout, entries }
@@ -297,8 +320,9 @@ pub(crate) mod layouts {
 
     #[test]
     fn host_structs_match_the_shaders() {
-        check(&NEAREST_CENTROID_L2, nearest_centroid::Params::layout());
-        check(&NEAREST_PROBES, nearest_centroid::Params::layout());
+        check(&NEAREST_CENTROID[0][0], nearest_centroid::Params::layout());
+        check(&NEAREST_CENTROID[0][0], nearest_centroid::Found::layout());
+        check(&NEAREST_PROBES[0], nearest_centroid::Params::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Task::layout());

@@ -3,8 +3,11 @@
 //! Launchers record into an encoder and submit through [`Gpu::run`]; nothing waits for the GPU but [`Gpu::download`]
 //! and the brake in [`Gpu::run`] that keeps at most two submissions in flight.
 
+mod autotune;
+mod cache;
 mod candidates;
 mod kernel;
+mod pipeline_cache;
 mod recording;
 
 pub(super) mod blend;
@@ -25,11 +28,14 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 
+pub use autotune::Tile;
+pub(super) use autotune::Tuned;
 use bytemuck::Pod;
+use cache::Cache;
 pub(super) use centroid_update::BLOCK;
 pub(crate) use kernel::Step;
 pub use kernel::{GpuKernel, kernels};
-pub(super) use nearest_centroid::TILE;
+use pipeline_cache::PipelineCache;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
 use super::buffer::{Buffer, GpuId, Matrix};
@@ -48,6 +54,11 @@ pub fn required_limits() -> wgpu::Limits {
     wgpu::Limits::defaults()
 }
 
+/// What our own devices are asked for where it is there: a clock to measure tiles by, and their compiled pipelines.
+pub(super) fn useful_features() -> wgpu::Features {
+    wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE
+}
+
 /// Floats that a row of `dim` takes in a GPU buffer: whole vec4s.
 pub(crate) fn stride_of(dim: usize) -> usize {
     dim.next_multiple_of(4)
@@ -57,10 +68,14 @@ pub(crate) fn stride_of(dim: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Gpu {
     id: GpuId,
+    /// Asks the device for its pipelines when it is dropped, so it stands before it.
+    pipelines: OnceLock<Option<PipelineCache>>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
     stages: Stages,
+    cache: Cache,
+    tuned: Tuned,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
     lost: Arc<OnceLock<String>>,
 }
@@ -68,9 +83,8 @@ pub(crate) struct Gpu {
 /// Each stage is compiled when it is first used.
 #[derive(Debug, Default)]
 struct Stages {
-    nearest_centroid_l2: Lazy<nearest_centroid::NearestCentroid>,
-    nearest_centroid_ip: Lazy<nearest_centroid::NearestCentroid>,
-    nearest_probes: Lazy<nearest_probes::NearestProbes>,
+    nearest_centroid: [[Lazy<nearest_centroid::NearestCentroid>; Tile::ALL.len()]; 2],
+    nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,
@@ -111,8 +125,10 @@ impl Gpu {
     pub fn new(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let limits = device.limits();
         check_limits(&limits)?;
-        let (stages, in_flight, lost) = Default::default();
-        Ok(Self { id: GpuId::new(), device, queue, limits, stages, in_flight, lost })
+        let cache = Cache::of(&device.adapter_info());
+        let tuned = Tuned::kept(&cache);
+        let (pipelines, stages, in_flight, lost) = Default::default();
+        Ok(Self { id: GpuId::new(), pipelines, device, queue, limits, stages, cache, tuned, in_flight, lost })
     }
 
     /// Has the device report here. For a device of our own only: a host keeps its handlers.
@@ -124,6 +140,11 @@ impl Gpu {
         // Errors are caught by the scopes of `guarded`; what comes later than those shows as a lost device or a failed
         // readback. Without a handler wgpu would panic.
         self.device.on_uncaptured_error(Arc::new(|_| {}));
+    }
+
+    /// The fastest tile, measured unless it is known.
+    pub fn tune(&self) -> Tile {
+        self.tuned.for_work(self, u64::MAX)
     }
 
     pub fn id(&self) -> GpuId {

@@ -1,34 +1,46 @@
 //! Launches `shaders/nearest_probes.wgsl`: the nprobe nearest centroids of each row.
 
 use super::Gpu;
+use super::autotune::Tile;
 use super::kernel::{NEAREST_PROBES, Pipelines, Step};
-use super::nearest_centroid::{Params, TILE};
+use super::nearest_centroid::Params;
 use super::select_topk::{Keyed, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
 use crate::error::Result;
 
+/// A live call's frames fill the small one at most, a file's the large one. In the order of their kernels.
+const TILES: [Tile; 2] = [Tile::ALL[2], Tile::ALL[0]];
+
 #[derive(Debug)]
-pub(crate) struct NearestProbes(Pipelines<1>);
+pub(crate) struct NearestProbes {
+    pipelines: Pipelines<1>,
+    tile: Tile,
+}
 
 impl NearestProbes {
-    fn get(gpu: &Gpu) -> Result<&Self> {
-        let stage = &gpu.stages.nearest_probes;
-        stage.get_or_make(|| Pipelines::new(gpu, &NEAREST_PROBES, ["score"]).map(Self))
+    fn get(gpu: &Gpu, rows: usize) -> Result<&Self> {
+        let number = usize::from(rows > TILES[0].rows);
+        gpu.stages.nearest_probes[number].get_or_make(|| {
+            let pipelines = Pipelines::new(gpu, &NEAREST_PROBES[number], ["score"])?;
+            Ok(Self { pipelines, tile: TILES[number] })
+        })
     }
 
     fn step(&self, bindings: &wgpu::BindGroup, rows: usize, nlist: usize) -> Step {
-        self.0.step(0, bindings, [nlist.div_ceil(TILE) as u32, rows.div_ceil(TILE) as u32, 1])
+        let tiles = [nlist.div_ceil(self.tile.centroids) as u32, rows.div_ceil(self.tile.rows) as u32, 1];
+        self.pipelines.step(0, bindings, tiles)
     }
 }
 
 pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
-    let stage = NearestProbes::get(gpu)?;
+    let stage = NearestProbes::get(gpu, rows.rows)?;
     let select = SelectTopk::get(gpu)?;
     let nlist = table.nlist();
     let name = "nearest_probes";
     let all = Keyed::new(gpu, rows.rows * nlist)?;
-    let params = Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, unused: 0 };
+    let params =
+        Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, part: nlist as u32 };
     let params = gpu.params(&params)?;
     let buffers = [
         &params,
@@ -38,7 +50,7 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
         all.keys.gpu(gpu, name)?,
         all.candidates.gpu(gpu, name)?,
     ];
-    let bindings = stage.0.bind(gpu, &buffers)?;
+    let bindings = stage.pipelines.bind(gpu, &buffers)?;
     let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
     if nprobe > MAX_K {
         // More than a workgroup can sort: rare enough for the host.

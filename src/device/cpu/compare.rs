@@ -19,6 +19,8 @@ pub(super) struct Compare<'a> {
     /// Number of the first vector.
     pub first: usize,
     pub vectors: &'a [f32],
+    /// One that is likely to be near.
+    pub near: Option<usize>,
     pub seeds: &'a mut Smallest,
     pub nearest: &'a mut Smallest,
 }
@@ -30,7 +32,9 @@ impl WithSimd for Compare<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) -> usize {
         let count = self.vectors.len() / self.row.len();
         let mut compared = 0;
-        if self.first == 0 {
+        if let Some(near) = self.near {
+            compared += self.take(simd, near);
+        } else if self.first == 0 {
             compared += self.seed(simd);
         }
         // Vectors that are left out, or were compared before, have a bound of −∞.
@@ -90,12 +94,18 @@ impl Compare<'_> {
         }
         let seeds = self.seeds.sorted().len();
         for rank in 0..seeds {
-            let at = self.seeds.candidate(rank);
-            let key = self.key(simd, at as usize);
-            self.nearest.offer_float(key, at);
-            self.bounds[at as usize] = f32::NEG_INFINITY;
+            self.take(simd, self.seeds.candidate(rank) as usize);
         }
         seeds
+    }
+
+    /// Compares a vector, and leaves it out from then on; returns 1.
+    #[inline(always)]
+    fn take<S: Simd>(&mut self, simd: S, at: usize) -> usize {
+        let key = self.key(simd, at);
+        self.nearest.offer_float(key, (self.first + at) as u32);
+        self.bounds[at] = f32::NEG_INFINITY;
+        1
     }
 
     /// Smallest for the nearest vector.

@@ -79,7 +79,7 @@ impl Search<'_> {
             let pools = pools.renew(queries, k);
             table.basis().sketch(asked, packed, sketches);
             let among = Some((self.ranges, first));
-            table.nearest(self.rows, asked, sketches, Work { pools, among, bounding });
+            table.nearest(self.rows, asked, sketches, Work { pools, among, near: None, bounding });
             self.write(pools, rows, distances);
         });
     }

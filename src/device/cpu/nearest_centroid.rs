@@ -1,5 +1,7 @@
 //! The nearest centroid of each row.
 
+use std::sync::PoisonError;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -43,16 +45,18 @@ fn by_bounds(
     let (data, centroids, dim) = (rows.data.host(name)?, table.centroids.data.host(name)?, rows.dim);
     let sketches = rows.sketches(sketch.basis())?;
     let (at_a_time, arch) = (sketch::ROWS, pulp::Arch::new());
+    let last = sketches.last.lock().unwrap_or_else(PoisonError::into_inner).take();
     let some = |first: usize, labels: &mut [u32], distances: &mut [f32]| {
         let rows = &data[first * dim..][..labels.len() * dim];
         Room::lend(|room| {
             let Room { pools, bounding, .. } = room;
             let pools = pools.renew(labels.len(), 1);
+            let near = last.as_ref().map(|last| &last[first..]);
             let compared = sketch.nearest(
                 centroids,
                 rows,
                 &sketches.blocks[first / at_a_time],
-                Work { pools, among: None, bounding },
+                Work { pools, among: None, near, bounding },
             );
             let found = pools.iter_mut().zip(labels.chunks_mut(1).zip(distances.chunks_mut(1)));
             for ((pool, (labels, distances)), rows) in found.zip(rows.chunks_exact(dim)) {
@@ -77,6 +81,7 @@ fn by_bounds(
             some(first + chunk * at_a_time, labels, distances);
         },
     );
+    *sketches.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(labels.to_vec());
     Ok(true)
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn nearest_probes(
             match &table.sketch {
                 Some(sketch) => {
                     sketch.basis().sketch(rows, packed, sketches);
-                    sketch.nearest(centroids, rows, sketches, Work { pools, among: None, bounding });
+                    sketch.nearest(centroids, rows, sketches, Work { pools, among: None, near: None, bounding });
                 }
                 None => arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) }),
             }

@@ -5,7 +5,7 @@
 //! large the product of the vectors can be. Where the machine multiplies bytes quickly, shares are bytes, and what they
 //! lose is bounded in the same way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
@@ -115,6 +115,8 @@ pub(crate) struct RowSketches {
     pub basis: Arc<Basis>,
     /// [`ROWS`] rows each, the last one what is left.
     pub(super) blocks: Vec<Sketches>,
+    /// What was nearest to each row when it was last asked for: likely to be near again.
+    pub(super) last: Mutex<Option<Vec<u32>>>,
 }
 
 impl RowSketches {
@@ -128,7 +130,7 @@ impl RowSketches {
             sketches
         };
         let blocks = rows.par_chunks(ROWS * basis.dim).map(some).collect();
-        Self { basis, blocks }
+        Self { basis, blocks, last: Mutex::default() }
     }
 }
 

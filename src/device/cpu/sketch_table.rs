@@ -88,7 +88,7 @@ impl SketchTable {
     /// Puts the vectors nearest to each row into its pool, which is empty, by exact distance; returns how many vectors
     /// were compared exactly. Inner products are negated.
     pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> usize {
-        let Work { pools, among, bounding } = work;
+        let Work { pools, among, near, bounding } = work;
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
         let mut compared = 0;
@@ -109,7 +109,9 @@ impl SketchTable {
                     Shares::Floats(_) => sketches.floats[r * self.basis.floats() + self.basis.width],
                     Shares::Bytes(_) => sketches.sides[r].rest,
                 };
-                let compare = Compare { table: self, row, rest, rests, bounds, first, vectors, seeds, nearest };
+                let near =
+                    near.and_then(|near| (near[r] as usize).checked_sub(first)).filter(|&at| at < vectors.len() / dim);
+                let compare = Compare { table: self, row, rest, rests, bounds, first, vectors, near, seeds, nearest };
                 compared += arch.dispatch(compare);
             }
         }
@@ -178,6 +180,8 @@ pub(super) struct Work<'a> {
     pub pools: &'a mut [Smallest],
     /// The vectors that each row is compared with, and the number of the first row; all where there are none.
     pub among: Option<(&'a RowRanges, usize)>,
+    /// A vector that is likely to be near each row, where one of all is wanted.
+    pub near: Option<&'a [u32]>,
     pub bounding: &'a mut Bounding,
 }
 
@@ -237,9 +241,11 @@ mod tests {
                 let mut room = Room::default();
                 let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
                 let pools = room.pools.renew(20, k);
-                let work = Work { pools, among: None, bounding: &mut room.bounding };
+                // A bad hint costs comparisons, and changes nothing.
+                let near = (k == 1).then_some(&[4999; 20][..]);
+                let work = Work { pools, among: None, near, bounding: &mut room.bounding };
                 let compared = table.nearest(&all, &rows, &sketches, work);
-                assert!(k > 8 || compared < 20 * 5000 / 4, "{metric} {k}: {compared} were compared");
+                assert!(k != 8 || compared < 20 * 5000 / 4, "{metric} {k}: {compared} were compared");
                 for (row, pool) in rows.chunks_exact(DIM).zip(pools) {
                     let key = |v| {
                         let distance = crate::device::exact_distance(metric, row, v);
@@ -269,7 +275,7 @@ mod tests {
                 &all,
                 &rows,
                 &sketches,
-                Work { pools, among: Some((&ranges, 0)), bounding: &mut room.bounding },
+                Work { pools, among: Some((&ranges, 0)), near: None, bounding: &mut room.bounding },
             );
             for ((query, row), pool) in rows.chunks_exact(DIM).enumerate().zip(pools) {
                 let key = |at: u32| crate::device::exact_distance(Metric::L2, row, &all[at as usize * DIM..][..DIM]);

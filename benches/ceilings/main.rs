@@ -48,8 +48,6 @@ impl Asked {
         let (mut selector, mut json, mut quick) = (None, None, false);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // Cargo adds it.
-                "--bench" => {}
                 "--quick" => quick = true,
                 "--json" => json = Some(arguments.next().ok_or("--json: name a file behind it")?.into()),
                 name if selector.is_none() && !name.starts_with('-') => selector = Some(argument),
@@ -83,7 +81,8 @@ impl Machine {
 }
 
 fn run() -> Outcome<()> {
-    let asked = Asked::new(std::env::args().skip(1))?;
+    // Cargo adds --bench.
+    let asked = Asked::new(std::env::args().skip(1).filter(|argument| argument != "--bench"))?;
     if let Some(path) = &asked.json {
         check_free(path, Existing::Replace)?;
     }

@@ -2,12 +2,16 @@
 //! than the CPU engine. Rates count the multiply-adds or look-ups that the stage has to do, for `centroid_update` and the
 //! product quantizer's stages the bytes of rows that they have to read.
 
+#[path = "ceilings/values.rs"]
+mod values;
+
 use std::sync::{Arc, LazyLock};
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use rvc_gpu_index::device::{Device, PQ_CENTROIDS, RowRanges, ScanRequest};
 use rvc_gpu_index::factory::Metric;
+use values::{bytes, values};
 
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
     let selector = std::env::var("BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
@@ -22,14 +26,6 @@ fn main() {
     let tile = DEVICE.tune().map(|tile| format!(", tile {tile}")).unwrap_or_default();
     println!("{} ({}){tile}", DEVICE.info().name, DEVICE.info().backend);
     divan::main();
-}
-
-/// Values without a pattern that a cache or a branch predictor could learn.
-fn values(count: usize, seed: u32) -> Vec<f32> {
-    (0..count as u32)
-        .map(|i| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(15).wrapping_mul(2_246_822_519))
-        .map(|bits| bits as f32 / u32::MAX as f32 - 0.5)
-        .collect()
 }
 
 #[divan::bench(args = DIMS)]
@@ -86,7 +82,6 @@ fn lookup_tables(bencher: Bencher, dim: usize) {
 
 #[divan::bench(args = [128, 384])]
 fn fast_scan(bencher: Bencher, m: usize) {
-    let bytes = |count, seed| values(count, seed).into_iter().map(|x| (x * 255.0 + 127.5) as u8).collect::<Vec<_>>();
     let codes = DEVICE.code_set(&Arc::new(bytes(ROWS * m / 2, 1)), m).unwrap();
     let tables = DEVICE.upload_tables(m, 1, &bytes(16 * m * 16, 2), &[0; 16]).unwrap();
     let mut request = ScanRequest::new(1);

@@ -272,7 +272,7 @@ impl Device {
     /// # Errors
     /// As [`Device::upload`].
     pub fn moved_centroids(&self, before: &CentroidTable, centroids: &[f32]) -> Result<CentroidTable> {
-        let basis = || before.sketch.as_ref().map(|sketch| sketch.basis().clone());
+        let basis = || before.sketch.as_ref().filter(|_| self.is_cpu()).map(|sketch| sketch.basis().clone());
         self.centroid_table_with(centroids, before.dim(), before.metric, basis)
     }
 

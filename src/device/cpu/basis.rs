@@ -6,7 +6,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
-use super::scores::{PANEL, Scores, Take, panels};
+use super::scores::{PANEL, Scores, WriteAll, panels};
+use crate::device::exact_distance;
+use crate::factory::Metric;
 
 /// Vectors that are looked at.
 const SAMPLE: usize = 2048;
@@ -60,24 +62,13 @@ fn transposed(rows: &[f32], dim: usize) -> Vec<f32> {
 
 /// Rows · vectorsᵀ, row-major with `count` columns; the vectors are in panels.
 fn products(rows: &[f32], dim: usize, panels: &[f32], count: usize) -> Vec<f32> {
-    struct Write<'a>(&'a mut [f32], usize);
-
-    impl Take for Write<'_> {
-        #[inline(always)]
-        fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
-            let out = &mut self.0[row * self.1..][..self.1][first as usize..];
-            let length = out.len().min(PANEL);
-            out[..length].copy_from_slice(&scores[..length]);
-        }
-    }
-
     const ROWS: usize = 48;
     let bias = vec![0.0; count.next_multiple_of(PANEL)];
     let mut products = vec![0.0; rows.len() / dim * count];
     rows.par_chunks(ROWS * dim).zip(products.par_chunks_mut(ROWS * count)).for_each_init(
         Vec::new,
         |packed, (rows, out)| {
-            let take = &mut Write(out, count);
+            let take = &mut WriteAll { scores: out, stride: count };
             pulp::Arch::new().dispatch(Scores { rows, dim, panels, bias: &bias, packed, take });
         },
     );
@@ -93,7 +84,7 @@ fn orthonormalize(rows: &mut [f32], dim: usize) {
         for _ in 0..2 {
             let before = squares(row).sqrt();
             for direction in done.chunks_exact(dim) {
-                let share: f32 = dot(row, direction);
+                let share = exact_distance(Metric::InnerProduct, row, direction);
                 row.iter_mut().zip(direction).for_each(|(x, d)| *x -= share * d);
             }
             let length = squares(row).sqrt();
@@ -101,8 +92,4 @@ fn orthonormalize(rows: &mut [f32], dim: usize) {
             row.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
         }
     }
-}
-
-fn dot(x: &[f32], y: &[f32]) -> f32 {
-    super::super::exact_distance(crate::factory::Metric::InnerProduct, x, y)
 }

@@ -27,6 +27,21 @@ pub(super) trait Take {
     fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]);
 }
 
+/// Writes all scores row-major, `stride` a row; what is past the end of a row is dropped.
+pub(super) struct WriteAll<'a> {
+    pub scores: &'a mut [f32],
+    pub stride: usize,
+}
+
+impl Take for WriteAll<'_> {
+    #[inline(always)]
+    fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
+        let out = &mut self.scores[row * self.stride..][..self.stride][first as usize..];
+        let length = out.len().min(PANEL);
+        out[..length].copy_from_slice(&scores[..length]);
+    }
+}
+
 /// Hands the scores of a few rows to `take`, for each row in the order of the centroids.
 pub(super) struct Scores<'a, T> {
     /// Row-major.

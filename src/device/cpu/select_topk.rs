@@ -37,7 +37,7 @@ pub(super) struct Room {
     pub visits: Vec<GroupVisit>,
     /// Rows made ready for [`Scores`](super::scores::Scores).
     pub packed: Vec<f32>,
-    /// What [`SketchTable`](super::sketch::SketchTable) works in.
+    /// What [`SketchTable`](super::sketch_table::SketchTable) works in.
     pub sketches: Sketches,
     pub bounding: Bounding,
 }

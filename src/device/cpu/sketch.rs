@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use super::basis::principal_directions;
 use super::byte_products::{Side, byte_bounds};
 use super::distance::distance;
-use super::scores::{PANEL, Scores, Take, panels};
+use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Room;
+use crate::device::exact_distance;
 use crate::factory::Metric;
 
 /// Vectors that are worth it: below, comparing all is as fast.
@@ -63,7 +64,7 @@ impl Basis {
         if energy.is_nan() || energy < ENERGY {
             return None;
         }
-        let share = |direction| -super::super::exact_distance(Metric::InnerProduct, direction, &mean);
+        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &mean);
         let bias = directions.chunks_exact(dim).map(share).collect();
         Some(Self { dim, width, bytes, panels: panels(&directions, dim), mean, bias })
     }
@@ -85,7 +86,7 @@ impl Basis {
         let count = rows.len() / self.dim;
         floats.clear();
         floats.resize(count * self.floats(), 0.0);
-        let take = &mut Shares { sketches: floats, floats: self.floats() };
+        let take = &mut WriteAll { scores: floats, stride: self.floats() };
         arch.dispatch(Scores { rows, dim: self.dim, panels: &self.panels, bias: &self.bias, packed, take });
         arch.dispatch(Rest { basis: self, rows, sketches: floats });
         if self.bytes {
@@ -131,18 +132,6 @@ impl RowSketches {
         };
         let blocks = rows.par_chunks(ROWS * basis.dim).map(some).collect();
         Self { basis, blocks, last: Mutex::default() }
-    }
-}
-
-struct Shares<'a> {
-    sketches: &'a mut [f32],
-    floats: usize,
-}
-
-impl Take for Shares<'_> {
-    #[inline(always)]
-    fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
-        self.sketches[row * self.floats + first as usize..][..PANEL].copy_from_slice(scores);
     }
 }
 

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::basis::centred;
 use super::byte_products::{self, BytePanel, ByteTile, byte_bounds};
 use super::compare::Compare;
-use super::scores::{PANEL, Scores, Take, panels};
+use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
 use super::sketch::{Basis, RowSketches, Sketches};
 use crate::device::ranges::RowRanges;
@@ -127,7 +127,7 @@ impl SketchTable {
             Shares::Floats(panels) => {
                 let dim = self.basis.floats();
                 let panels = &panels[range.start * dim..range.end * dim];
-                let take = &mut Write { bounds, count: range.len() };
+                let take = &mut WriteAll { scores: bounds, stride: range.len() };
                 pulp::Arch::new().dispatch(Scores { rows: &sketches.floats, dim, panels, bias, packed, take });
             }
             Shares::Bytes(panels) => {
@@ -193,18 +193,6 @@ pub(super) struct Bounding {
     tile: ByteTile,
     seeds: Smallest,
     allowed: Vec<f32>,
-}
-
-struct Write<'a> {
-    bounds: &'a mut [f32],
-    count: usize,
-}
-
-impl Take for Write<'_> {
-    #[inline(always)]
-    fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]) {
-        self.bounds[row * self.count + first as usize..][..PANEL].copy_from_slice(scores);
-    }
 }
 
 #[cfg(test)]

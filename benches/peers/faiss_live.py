@@ -12,11 +12,12 @@ the 8 nearest rows.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from common import ROOT, read_voice, rvc_nlist, write_record
 
 
 def numbers(text):
@@ -39,7 +40,7 @@ import numpy as np  # noqa: E402
 K, WARM_UP = 8, 20
 NPROBES, K_FACTORS = [1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32]
 RECALLS = [0.95, 0.99]
-OURS = Path(__file__).resolve().parents[2] / "target/release/rvc-gpu-index"
+OURS = ROOT / "target/release/rvc-gpu-index"
 
 
 def run(*command):
@@ -104,11 +105,10 @@ def rows_of_table(measured):
 
 
 def main():
-    files = sorted(args.voice.glob("3_feature*/*.npy")) or sorted(args.voice.glob("*.npy"))
-    rows = np.concatenate([np.load(file) for file in files])
+    rows = read_voice(args.voice)
     queries = np.load(args.queries)[:2000]
     n, d = rows.shape
-    nlist = max(1, min(int(16 * np.sqrt(n)), n // 39))
+    nlist = rvc_nlist(n)
     exact = faiss.IndexFlatL2(d)
     exact.add(rows)
     _, truth = exact.search(queries, K)
@@ -135,19 +135,8 @@ def main():
         ratio = ours["ms"]["ours"][frames][0] / theirs["ms"]["faiss"][frames][0]
         print(f"{what:15} {frames:6} | {' | '.join(cells)} | {ratio:.2f}")
     if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        facts = {
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit,
-            "machine": platform.processor() or platform.machine(),
-            "faiss": faiss.__version__,
-            "threads": args.threads,
-            "calls": args.calls,
-            "rows": n,
-            "d": d,
-            "settings": measured,
-        }
-        args.json.write_text(json.dumps(facts, indent=1) + "\n")
+        facts = {"faiss": faiss.__version__, "threads": args.threads, "calls": args.calls, "rows": n, "d": d}
+        write_record(args.json, **facts, settings=measured)
 
 
 if __name__ == "__main__":

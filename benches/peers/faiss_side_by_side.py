@@ -12,11 +12,12 @@ best of the repeats, searches the best of nine after one that warms up, for 16 q
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from common import ROOT, read_voice, rvc_nlist, write_record
 
 
 def numbers(text):
@@ -42,7 +43,6 @@ import faiss  # noqa: E402  (reads OMP_NUM_THREADS when it loads)
 import numpy as np  # noqa: E402
 
 K, LIVE = 8, 16
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def build_theirs(rows, factory):
@@ -133,11 +133,10 @@ def time_searches(index, file, asked, queries):
 
 
 def main():
-    files = sorted(args.voice.glob("3_feature*/*.npy")) or sorted(args.voice.glob("*.npy"))
-    rows = np.concatenate([np.load(file) for file in files])[: args.rows]
+    rows = read_voice(args.voice)[: args.rows]
     queries = np.load(args.queries)[:2000]
     n, d = rows.shape
-    nlist = max(1, min(int(16 * np.sqrt(n)), n // 39))
+    nlist = rvc_nlist(n)
     factory = args.factory.replace("IVF,", f"IVF{nlist},")
     exact = faiss.IndexFlatL2(d)
     exact.add(rows)
@@ -171,25 +170,8 @@ def main():
         a, b = figures["ours"][label], figures["faiss"][label]
         print(f"{label:40} {a:12.5f} {b:12.5f} {a / b:12.3f}")
     if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        args.json.write_text(
-            json.dumps(
-                {
-                    "date": time.strftime("%Y-%m-%d"),
-                    "commit": commit,
-                    "machine": platform.processor() or platform.machine(),
-                    "device": report["device"],
-                    "faiss": faiss.__version__,
-                    "threads": args.threads,
-                    "rows": n,
-                    "d": d,
-                    "factory": factory,
-                    **figures,
-                },
-                indent=1,
-            )
-            + "\n"
-        )
+        facts = {"device": report["device"], "faiss version": faiss.__version__, "threads": args.threads, "rows": n, "d": d}
+        write_record(args.json, **facts, factory=factory, **figures)
 
 
 if __name__ == "__main__":

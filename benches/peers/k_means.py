@@ -17,12 +17,13 @@ is the mean squared distance of all rows to their nearest centroids.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from common import ROOT, mean_squared_distance, read_voice, rvc_nlist, write_record
 
 PEERS = ["lloyd", "super", "sklearn", "torch", "flash"]
 
@@ -52,19 +53,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 import faiss  # noqa: E402  (these read the number of threads when they load)
 import numpy as np  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
 # faiss's default, and ours: of more rows k-means takes a sample.
 MOST_A_LIST = 256
 
 
 class Missing(Exception):
     """A peer that cannot be run here, and why."""
-
-
-def read_rows():
-    folders = sorted(args.voice.glob("3_feature*/*.npy")) or sorted(args.voice.glob("*.npy"))
-    files = [args.voice] if args.voice.is_file() else folders
-    return np.concatenate([np.load(file) for file in files])[: args.rows].astype(np.float32, copy=False)
 
 
 def ours(folder, nlist, seed):
@@ -151,13 +145,6 @@ RUN = dict(zip(PEERS, [lloyd, super_k_means, sklearn, torch_k_means, flash]))
 COMPILED = {"torch", "flash"}
 
 
-def objective(rows, centroids):
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(np.ascontiguousarray(centroids, dtype=np.float32))
-    parts = (rows[first : first + 8192] for first in range(0, len(rows), 8192))
-    return float(sum(index.search(part, 1)[0].sum(dtype=np.float64) for part in parts) / len(rows))
-
-
 def best(runs):
     """The objectives' mean, and the least seconds."""
     mean = float(np.mean([run["objective"] for run in runs]))
@@ -178,16 +165,16 @@ def versions(names):
 
 
 def main():
-    rows = read_rows()
+    rows = read_voice(args.voice)[: args.rows]
     n, d = rows.shape
-    nlist = args.nlist or max(1, min(int(16 * np.sqrt(n)), n // 39))
+    nlist = args.nlist or rvc_nlist(n)
     runs, missing = {"ours": []}, {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "voice.npy", rows)
         for seed in range(1, args.repeat + 1):
             centroids, seconds, device = ours(folder, nlist, seed)
-            runs["ours"].append({"seconds": seconds, "objective": objective(rows, centroids)})
+            runs["ours"].append({"seconds": seconds, "objective": mean_squared_distance(rows, centroids)})
     for peer in args.peers:
         try:
             if peer in COMPILED:
@@ -196,7 +183,7 @@ def main():
                 start = time.perf_counter()
                 centroids = RUN[peer](rows, nlist, seed)
                 seconds = time.perf_counter() - start
-                runs.setdefault(peer, []).append({"seconds": seconds, "objective": objective(rows, centroids)})
+                runs.setdefault(peer, []).append({"seconds": seconds, "objective": mean_squared_distance(rows, centroids)})
         except Missing as reason:
             missing[peer] = str(reason)
 
@@ -209,22 +196,8 @@ def main():
     for name, reason in missing.items():
         print(f"{name:10} left out: {reason}")
     if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-        record = {
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit.stdout.strip(),
-            "machine": platform.processor() or platform.machine(),
-            "device": device,
-            "versions": versions(runs),
-            "threads": args.threads,
-            "rows": n,
-            "d": d,
-            "nlist": nlist,
-            "iterations": args.iterations,
-            "left out": missing,
-            "runs": runs,
-        }
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        facts = {"device": device, "versions": versions(runs), "threads": args.threads, "rows": n, "d": d, "nlist": nlist}
+        write_record(args.json, **facts, iterations=args.iterations, **{"left out": missing}, runs=runs)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ squared distance of all rows to their nearest centroids.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from common import ROOT, mean_squared_distance, read_voice, write_record
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("voice", type=Path)
@@ -32,17 +33,14 @@ args = parser.parse_args()
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[variable] = str(args.threads)
 
-import faiss  # noqa: E402  (these read the number of threads when they load)
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402  (these read the number of threads when they load)
 import sklearn  # noqa: E402
 from sklearn.cluster import MiniBatchKMeans  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def read_rows():
-    files = sorted(args.voice.glob("3_feature*/*.npy")) or sorted(args.voice.glob("*.npy"))
-    rows = np.concatenate([np.load(file) for file in files]).astype(np.float32, copy=False)
+    rows = read_voice(args.voice)
     if args.rows and args.rows < len(rows):
         rows = rows[np.sort(np.random.default_rng(1).choice(len(rows), args.rows, replace=False))]
     return rows
@@ -75,13 +73,6 @@ def ours(voice, file, method, seed):
     return np.load(file), figures, report["device"]
 
 
-def error(rows, centroids):
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(centroids)
-    total = sum(index.search(rows[first : first + 8192], 1)[0].sum(dtype=np.float64) for first in range(0, len(rows), 8192))
-    return float(total / len(rows))
-
-
 def best(runs):
     """The errors' mean, and the least seconds."""
     mean = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
@@ -98,9 +89,9 @@ def main():
         for seed in range(1, args.repeat + 1):
             for method in args.methods:
                 centroids, figures, device = ours(voice, file, method, seed)
-                runs[method].append(figures | {"error a row": error(rows, centroids)})
+                runs[method].append(figures | {"error a row": mean_squared_distance(rows, centroids)})
             centroids, figures = theirs(rows, seed)
-            runs["scikit-learn"].append(figures | {"error a row": error(rows, centroids)})
+            runs["scikit-learn"].append(figures | {"error a row": mean_squared_distance(rows, centroids)})
 
     figures = {name: best(of) for name, of in runs.items()}
     peer = figures["scikit-learn"]
@@ -111,20 +102,8 @@ def main():
         ratios = seconds / peer["seconds"], mean / peer["error a row"]
         print(f"{name:16} {of['passes']:8.2f} {seconds:10.2f} {ratios[0]:8.3f} {mean:13.3f} {ratios[1]:8.4f}")
     if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-        record = {
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit,
-            "machine": platform.processor() or platform.machine(),
-            "device": device,
-            "scikit-learn": sklearn.__version__,
-            "threads": args.threads,
-            "rows": n,
-            "d": d,
-            "clusters": args.clusters,
-            "runs": runs,
-        }
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        facts = {"device": device, "scikit-learn": sklearn.__version__, "threads": args.threads, "rows": n, "d": d}
+        write_record(args.json, **facts, clusters=args.clusters, runs=runs)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ by least squares of the logarithms.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from common import ROOT, read_voice, write_record
 
 
 def numbers(text):
@@ -46,15 +45,11 @@ if args.svg:
     from matplotlib import pyplot
 
 QUERIES = 2000
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def split(voice):
     """A voice's rows, and queries that are not among them."""
-    files = sorted(voice.glob("3_feature*/*.npy")) or sorted(voice.glob("*.npy"))
-    if not files:
-        parser.error(f"{voice}: has no .npy files in it")
-    rows = np.concatenate([np.load(file) for file in files]).astype(np.float32, copy=False)
+    rows = read_voice(voice)
     drawn = np.zeros(len(rows), dtype=bool)
     drawn[np.random.default_rng(1).choice(len(rows), min(QUERIES, len(rows) // 2), replace=False)] = True
     return rows[~drawn], rows[drawn]
@@ -164,17 +159,7 @@ def main():
     if args.svg:
         draw(found)
     if args.json:
-        commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-        record = {
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": commit.stdout.strip(),
-            "machine": platform.processor() or platform.machine(),
-            "device": args.device,
-            "repeat": args.repeat,
-            "exponents": exponents,
-            "points": points,
-        }
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(args.json, device=args.device, repeat=args.repeat, exponents=exponents, points=points)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""What the scripts here share. Nothing of it imports numpy before it is called: threads are set first."""
+
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read_voice(voice):
+    """All rows of an experiment folder, a folder of .npy files, or one such file."""
+    import numpy as np
+
+    files = [voice] if voice.is_file() else sorted(voice.glob("3_feature*/*.npy")) or sorted(voice.glob("*.npy"))
+    if not files:
+        raise SystemExit(f"{voice}: has no .npy files in it")
+    return np.concatenate([np.load(file) for file in files]).astype(np.float32, copy=False)
+
+
+def rvc_nlist(rows):
+    """RVC's number of lists."""
+    return max(1, min(int(16 * rows**0.5), rows // 39))
+
+
+def mean_squared_distance(rows, centroids):
+    """Of all rows to their nearest centroids, as faiss finds it."""
+    import faiss
+    import numpy as np
+
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(np.ascontiguousarray(centroids, dtype=np.float32))
+    parts = (rows[first : first + 8192] for first in range(0, len(rows), 8192))
+    return float(sum(index.search(part, 1)[0].sum(dtype=np.float64) for part in parts) / len(rows))
+
+
+def write_record(path, **figures):
+    """Figures as JSON, with what they were measured on."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
+    facts = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip(),
+        "machine": platform.processor() or platform.machine(),
+    }
+    path.write_text(json.dumps(facts | figures, indent=1) + "\n")

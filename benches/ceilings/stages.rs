@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rvc_gpu_index::device::{Device, PQ_CENTROIDS, RowRanges, ScanRequest, Tile};
+use rvc_gpu_index::device::{Device, Method, PQ_CENTROIDS, RowRanges, ScanRequest, Tile};
 use rvc_gpu_index::factory::Metric;
 
 use super::report::{Ceilings, Measured};
@@ -106,7 +106,7 @@ fn nearest_centroid(device: &Device, tile: Option<Tile>) -> Stage<'_> {
         let table = device.centroid_table(&values(NLIST * DIM, 2), DIM, Metric::L2)?;
         let run = move || {
             match tile {
-                Some(tile) => device.nearest_centroid_by(&batch, &table, tile)?,
+                Some(tile) => device.nearest_centroid_by(&batch, &table, Method::Tile(tile))?,
                 None => device.nearest_centroid(&batch, &table)?,
             };
             Ok(())

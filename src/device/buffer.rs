@@ -5,9 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytemuck::Pod;
 
+use super::cpu::bounds::SketchTable;
 use super::cpu::sketch::{Basis, RowSketches};
-use super::cpu::sketch_table::SketchTable;
 use super::gpu::Gpu;
+use super::gpu::sketch::{Basis as GpuBasis, RowSketches as GpuRowSketches, TableSketches};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -106,13 +107,14 @@ pub struct Matrix {
     pub(crate) rows: usize,
     pub(crate) dim: usize,
     pub(crate) stride: usize,
-    /// Made when they are first asked for.
+    /// Made when they are first asked for: on the CPU engine, and on a GPU.
     sketches: OnceLock<Arc<RowSketches>>,
+    gpu_sketches: OnceLock<Arc<GpuRowSketches>>,
 }
 
 impl Matrix {
     pub(crate) fn new(data: Buffer<f32>, rows: usize, dim: usize, stride: usize) -> Self {
-        Self { data, rows, dim, stride, sketches: OnceLock::new() }
+        Self { data, rows, dim, stride, sketches: OnceLock::new(), gpu_sketches: OnceLock::new() }
     }
 
     /// Makes this other rows on the host, in the memory it has there.
@@ -128,6 +130,28 @@ impl Matrix {
         let make = || Arc::new(RowSketches::new(basis.clone(), data));
         let kept = self.sketches.get_or_init(make);
         Ok(if Arc::ptr_eq(&kept.basis, basis) { kept.clone() } else { make() })
+    }
+
+    /// The same of rows on a GPU, where those that are kept are not fit.
+    pub(crate) fn gpu_sketches(
+        &self,
+        basis: &Arc<GpuBasis>,
+        make: impl FnOnce() -> Result<GpuRowSketches>,
+    ) -> Result<Arc<GpuRowSketches>> {
+        if let Some(kept) = self.gpu_sketches.get().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+            return Ok(kept.clone());
+        }
+        let made = Arc::new(make()?);
+        let _ = self.gpu_sketches.set(made.clone());
+        Ok(made)
+    }
+
+    /// What was read of this matrix, row-major.
+    pub(crate) fn without_padding(&self, padded: Vec<f32>) -> Vec<f32> {
+        if self.stride == self.dim {
+            return padded;
+        }
+        padded.chunks_exact(self.stride).flat_map(|row| &row[..self.dim]).copied().collect()
     }
 
     /// Number of rows.
@@ -152,6 +176,8 @@ pub struct CentroidTable {
     pub(crate) bias: Buffer<f32>,
     /// Where there are many centroids, what spares most comparisons on the CPU engine.
     pub(crate) sketch: Option<Arc<SketchTable>>,
+    /// The same on a GPU.
+    pub(crate) sketches: TableSketches,
     pub(crate) metric: Metric,
 }
 

@@ -31,12 +31,13 @@ pub use plan::BatchPlan;
 pub use pq::{CENTROIDS as PQ_CENTROIDS, Codebooks, flat_codes};
 pub use ranges::RowRanges;
 pub use rows::{RowFormat, RowSet};
-pub use stages::{BlendOutcome, BlendedRows};
+pub use stages::{BlendOutcome, BlendedRows, Method};
 
 pub(crate) use cpu::blend::Neighborhood;
+use cpu::bounds::SketchTable;
 use cpu::sketch::Basis;
-use cpu::sketch_table::SketchTable;
 pub(crate) use cpu::weighted_sum::WeightedSum;
+use gpu::sketch::TableSketches;
 pub(crate) use gpu::{Live, LiveCodes, Recording};
 pub(crate) use stages::{check_blend, check_k};
 
@@ -229,11 +230,7 @@ impl Device {
     /// # Errors
     /// As [`Device::download`].
     pub fn download_matrix(&self, rows: &Matrix) -> Result<Vec<f32>> {
-        let padded = self.download(&rows.data)?;
-        if rows.stride == rows.dim {
-            return Ok(padded);
-        }
-        Ok(padded.chunks_exact(rows.stride).flat_map(|row| &row[..rows.dim]).copied().collect())
+        Ok(rows.without_padding(self.download(&rows.data)?))
     }
 
     /// Cluster sums of zero.
@@ -273,7 +270,8 @@ impl Device {
     /// As [`Device::upload`].
     pub fn moved_centroids(&self, before: &CentroidTable, centroids: &[f32]) -> Result<CentroidTable> {
         let basis = || before.sketch.as_ref().filter(|_| self.is_cpu()).map(|sketch| sketch.basis().clone());
-        self.centroid_table_with(centroids, before.dim(), before.metric, basis)
+        let moved = self.centroid_table_with(centroids, before.dim(), before.metric, basis)?;
+        Ok(CentroidTable { sketches: before.sketches.moved(), ..moved })
     }
 
     fn centroid_table_with(
@@ -309,7 +307,8 @@ impl Device {
             Engine::Gpu(gpu) => (gpu.upload_matrix(&shifted, nlist, dim)?, gpu.upload(&bias)?),
         };
         let sketch = basis().map(|basis| Arc::new(SketchTable::new(basis, centroids, metric)));
-        Ok(CentroidTable { centroids: self.upload(centroids, dim)?, shifted, bias, sketch, metric })
+        let (centroids, sketches) = (self.upload(centroids, dim)?, TableSketches::default());
+        Ok(CentroidTable { centroids, shifted, bias, sketch, sketches, metric })
     }
 }
 

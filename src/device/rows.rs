@@ -6,8 +6,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::buffer::{Buffer, TopK};
+use super::cpu::bounds::SketchTable;
 use super::cpu::sketch::Basis;
-use super::cpu::sketch_table::SketchTable;
 use super::gpu::{self, Gpu};
 use super::{Device, Engine, checked_rows};
 use crate::error::{Error, Result};

@@ -31,6 +31,15 @@ impl BlendOutcome {
     }
 }
 
+/// How a GPU finds the nearest centroids. Labels do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// All products of rows and centroids, in tiles of this size.
+    Tile(Tile),
+    /// The products of those centroids that bounds by sketches leave.
+    Sketches,
+}
+
 /// Blended frames, and what became of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlendedRows {
@@ -53,15 +62,29 @@ impl Device {
         }
     }
 
-    /// The same by a tile of the caller's choice, to measure or to test it; the CPU engine has none.
+    /// The same by a method of the caller's choice, to measure or to test it; the CPU engine takes its own.
     ///
     /// # Errors
-    /// As [`Device::nearest_centroid`], and for a tile that is not in [`Tile::ALL`].
-    pub fn nearest_centroid_by(&self, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<Assignment> {
+    /// As [`Device::nearest_centroid`], for a tile that is not in [`Tile::ALL`], and for sketches of centroids that are
+    /// few, narrow, or have no directions in common.
+    pub fn nearest_centroid_by(&self, rows: &Matrix, table: &CentroidTable, method: Method) -> Result<Assignment> {
         check_table(rows, table)?;
         match &self.engine {
             Engine::Cpu => cpu::nearest_centroid::nearest_centroid(rows, table),
-            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table, Some(tile)),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::nearest_centroid(gpu, rows, table, Some(method)),
+        }
+    }
+
+    /// How many centroids sketches leave to be compared with rows, over all rows: what [`Method::Sketches`] saves. `None`
+    /// where centroids have no sketches, or these do not pay.
+    ///
+    /// # Errors
+    /// As [`Device::nearest_centroid`].
+    pub fn comparisons(&self, rows: &Matrix, table: &CentroidTable) -> Result<Option<u64>> {
+        check_table(rows, table)?;
+        match &self.engine {
+            Engine::Cpu => cpu::nearest_centroid::comparisons(rows, table),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::comparisons(gpu, rows, table),
         }
     }
 

@@ -3,7 +3,9 @@
 //! every device found is tested, and stages on a GPU are listed as ignored where there is none.
 
 mod blend;
+mod bounds;
 mod centroid_update;
+mod compare;
 #[path = "../common/devices.rs"]
 mod devices;
 mod distance_subset;
@@ -17,6 +19,7 @@ mod oracle;
 mod pq_encode;
 mod pq_update;
 mod select_topk;
+mod sketch;
 
 use std::process::ExitCode;
 
@@ -30,9 +33,12 @@ pub type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 15] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
+    ("sketch", sketch::cases),
+    ("bounds", bounds::cases),
+    ("compare", compare::cases),
     ("centroid_update", centroid_update::cases),
     ("exact_topk", exact_topk::cases),
     ("lookup_tables", lookup_tables::cases),

@@ -1,7 +1,7 @@
 //! The nearest centroid of each row.
 
 use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Assignment, Device, Tile};
+use rvc_gpu_index::device::{Assignment, Device, Method, Tile};
 use rvc_gpu_index::factory::Metric;
 
 use super::oracle::{DIMS, close, correlated, distance, ensure, key, random, tolerance};
@@ -50,7 +50,7 @@ fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: 
     check_found(device, metric, rows, centroids, dim, &found)
 }
 
-fn check_found(
+pub fn check_found(
     device: &Device,
     metric: Metric,
     rows: &[f32],
@@ -86,7 +86,7 @@ fn every_edge(device: &Device, tile: Tile) -> Result<(), Failed> {
             let (rows, centroids) = (random(rows * dim, 7), random(nlist * dim, 8));
             let table = device.centroid_table(&centroids, dim, metric)?;
             let uploaded = device.upload(&rows, dim)?;
-            let found = device.nearest_centroid_by(&uploaded, &table, tile)?;
+            let found = device.nearest_centroid_by(&uploaded, &table, Method::Tile(tile))?;
             let labels = check_found(device, metric, &rows, &centroids, dim, &found)?;
             // Products are summed in one order whatever the tile.
             let usual = device.download(&device.nearest_centroid(&uploaded, &table)?.labels)?;
@@ -104,7 +104,7 @@ fn tuned(device: &Device) -> Result<(), Failed> {
     ensure(device.tune() == tile, || "another tile the second time".into())?;
     if !device.is_cpu() {
         let (rows, table) = (device.upload(&[1.0], 1)?, device.centroid_table(&[1.0], 1, Metric::L2)?);
-        let refused = device.nearest_centroid_by(&rows, &table, Tile { rows: 96, centroids: 64 });
+        let refused = device.nearest_centroid_by(&rows, &table, Method::Tile(Tile { rows: 96, centroids: 64 }));
         ensure(refused.is_err(), || "a tile that no kernel has was taken".into())?;
     }
     Ok(())

@@ -26,22 +26,7 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
     ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording", "autotune", "cache", "pipeline_cache"]),
-    (
-        "src/device/cpu",
-        "rs",
-        &[
-            "mod",
-            "basis",
-            "block_sums",
-            "byte_products",
-            "compare",
-            "distance",
-            "scores",
-            "sketch",
-            "sketch_table",
-            "weighted_sum",
-        ],
-    ),
+    ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
     ("tests/conformance", "rs", &["main", "oracle"]),
 ];
 

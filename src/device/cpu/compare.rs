@@ -2,10 +2,10 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::bounds::SketchTable;
 use super::distance::distance;
 use super::scores::PANEL;
 use super::select_topk::Smallest;
-use super::sketch_table::SketchTable;
 use crate::factory::Metric;
 
 /// A row, and the bounds of some vectors' scores.

@@ -3,10 +3,10 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::bounds::{SketchTable, Work};
 use super::distance::distance;
 use super::select_topk::{Room, Smallest};
 use super::sketch;
-use super::sketch_table::{SketchTable, Work};
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::{RowRanges, groups};
 use crate::device::rows::RowSet;

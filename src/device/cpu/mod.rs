@@ -2,12 +2,12 @@
 
 mod basis;
 mod block_sums;
+pub(super) mod bounds;
 mod byte_products;
 mod compare;
 pub(super) mod distance;
 pub(super) mod scores;
 pub(super) mod sketch;
-pub(super) mod sketch_table;
 pub(super) mod weighted_sum;
 
 pub(super) mod blend;

@@ -5,11 +5,11 @@ use std::sync::PoisonError;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::bounds::Work;
 use super::distance::distance;
 use super::scores::{PANEL, Scores, Take};
 use super::select_topk::Room;
 use super::sketch;
-use super::sketch_table::{SketchTable, Work};
 use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix, TopK};
 use crate::error::Result;
 use crate::factory::Metric;
@@ -22,25 +22,21 @@ const WORTH: usize = 3;
 pub(crate) fn nearest_centroid(rows: &Matrix, table: &CentroidTable) -> Result<Assignment> {
     let mut labels = vec![0u32; rows.rows];
     let mut distances = vec![0.0f32; rows.rows];
-    let told = match &table.sketch {
-        Some(sketch) => by_bounds(rows, table, sketch, &mut labels, &mut distances)?,
-        None => false,
-    };
-    if !told {
+    if by_bounds(rows, table, &mut labels, &mut distances)?.is_none() {
         by_scores(rows, table, &mut labels, &mut distances)?;
     }
     Ok(Assignment { labels: Buffer::on_host(labels), distances: Buffer::on_host(distances), nlist: table.nlist() })
 }
 
-/// Compares each row with the few centroids whose bounds allow them to be the nearest. Gives up, and returns false, where
-/// the first rows show that bounds do not tell enough.
-fn by_bounds(
-    rows: &Matrix,
-    table: &CentroidTable,
-    sketch: &SketchTable,
-    labels: &mut [u32],
-    distances: &mut [f32],
-) -> Result<bool> {
+/// How many centroids bounds leave, over all rows; none where there are no sketches or they do not pay.
+pub(crate) fn comparisons(rows: &Matrix, table: &CentroidTable) -> Result<Option<u64>> {
+    by_bounds(rows, table, &mut vec![0; rows.rows], &mut vec![0.0; rows.rows])
+}
+
+/// Compares each row with the few centroids whose bounds allow them to be the nearest, and returns how many that were over
+/// all rows. Gives up where there are no sketches, or the first rows show that bounds do not tell enough.
+fn by_bounds(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances: &mut [f32]) -> Result<Option<u64>> {
+    let Some(sketch) = &table.sketch else { return Ok(None) };
     let name = "nearest_centroid";
     let (data, centroids, dim) = (rows.data.host(name)?, table.centroids.data.host(name)?, rows.dim);
     let sketches = rows.sketches(sketch.basis())?;
@@ -73,16 +69,16 @@ fn by_bounds(
         })
     };
     let first = at_a_time.min(rows.rows);
-    if some(0, &mut labels[..first], &mut distances[..first]) > first * table.nlist() / WORTH {
-        return Ok(false);
+    let tried = some(0, &mut labels[..first], &mut distances[..first]);
+    if tried > first * table.nlist() / WORTH {
+        return Ok(None);
     }
-    labels[first..].par_chunks_mut(at_a_time).zip(distances[first..].par_chunks_mut(at_a_time)).enumerate().for_each(
-        |(chunk, (labels, distances))| {
-            some(first + chunk * at_a_time, labels, distances);
-        },
-    );
+    let rest = labels[first..].par_chunks_mut(at_a_time).zip(distances[first..].par_chunks_mut(at_a_time));
+    let compared =
+        rest.enumerate().map(|(chunk, (labels, distances))| some(first + chunk * at_a_time, labels, distances) as u64);
+    let compared = tried as u64 + compared.sum::<u64>();
     *sketches.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(labels.to_vec());
-    Ok(true)
+    Ok(Some(compared))
 }
 
 /// Scores and running maximum fused, so no rows × nlist matrix exists.

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::bounds::Work;
 use super::scores::{PANEL, Scores, Take};
 use super::select_topk::{Room, Smallest};
-use super::sketch_table::Work;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 

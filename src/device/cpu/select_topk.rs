@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use super::bounds::Bounding;
 use super::sketch::Sketches;
-use super::sketch_table::Bounding;
 use crate::device::buffer::TopK;
 use crate::device::ranges::GroupVisit;
 
@@ -37,7 +37,7 @@ pub(super) struct Room {
     pub visits: Vec<GroupVisit>,
     /// Rows made ready for [`Scores`](super::scores::Scores).
     pub packed: Vec<f32>,
-    /// What [`SketchTable`](super::sketch_table::SketchTable) works in.
+    /// What [`SketchTable`](super::bounds::SketchTable) works in.
     pub sketches: Sketches,
     pub bounding: Bounding,
 }

@@ -42,14 +42,27 @@ pub(crate) struct Basis {
     bias: Vec<f32>,
 }
 
-impl Basis {
-    /// Directions for vectors like these; none where sketches of them would not pay.
-    pub fn of(vectors: &[f32], dim: usize) -> Option<Self> {
-        Self::with_shares(vectors, dim, byte_bounds().is_some())
+/// A few orthonormal directions in which vectors spread most about their mean.
+#[derive(Debug)]
+pub(crate) struct Directions {
+    pub mean: Vec<f32>,
+    /// Row-major.
+    pub rows: Vec<f32>,
+}
+
+impl Directions {
+    /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
+    pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
+        Self::of(vectors, dim, (dim / 6).max(64))
     }
 
-    /// The same with shares in bytes or not.
-    pub(super) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
+    /// As many as suit shares that are bytes.
+    fn for_bytes(vectors: &[f32], dim: usize) -> Option<Self> {
+        Self::of(vectors, dim, (dim / 4).max(128))
+    }
+
+    /// `width` of them or a few more. More leave fewer vectors to compare, and take longer.
+    fn of(vectors: &[f32], dim: usize, width: usize) -> Option<Self> {
         if vectors.len() < FEWEST * dim || dim < NARROWEST {
             return None;
         }
@@ -58,15 +71,28 @@ impl Basis {
             mean.iter_mut().zip(vector).for_each(|(m, &x)| *m += f64::from(x));
         }
         let mean: Vec<f32> = mean.iter().map(|m| (m / (vectors.len() / dim) as f64) as f32).collect();
-        // More directions leave fewer vectors to compare, and take longer.
-        let width = if bytes { (dim / 4).max(128) } else { (dim / 6).max(64) }.next_multiple_of(PANEL);
-        let (directions, energy) = principal_directions(vectors, &mean, width);
-        if energy.is_nan() || energy < ENERGY {
-            return None;
-        }
-        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &mean);
-        let bias = directions.chunks_exact(dim).map(share).collect();
-        Some(Self { dim, width, bytes, panels: panels(&directions, dim), mean, bias })
+        let (rows, energy) = principal_directions(vectors, &mean, width.next_multiple_of(PANEL));
+        (energy >= ENERGY).then_some(Self { mean, rows })
+    }
+
+    /// The mean's share in each, negated.
+    pub fn bias(&self) -> Vec<f32> {
+        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &self.mean);
+        self.rows.chunks_exact(self.mean.len()).map(share).collect()
+    }
+}
+
+impl Basis {
+    /// Directions for vectors like these; none where sketches of them would not pay.
+    pub fn of(vectors: &[f32], dim: usize) -> Option<Self> {
+        Self::with_shares(vectors, dim, byte_bounds().is_some())
+    }
+
+    /// The same with shares in bytes or not.
+    pub(super) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
+        let found = if bytes { Directions::for_bytes(vectors, dim) } else { Directions::for_floats(vectors, dim) }?;
+        let (bias, panels) = (found.bias(), panels(&found.rows, dim));
+        Some(Self { dim, width: bias.len(), bytes, panels, mean: found.mean, bias })
     }
 
     /// Floats of a sketch whose shares are floats.

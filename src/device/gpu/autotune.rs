@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::cache::{Cache, CacheKey};
-use super::nearest_centroid::assignment;
+use super::nearest_centroid::by_products;
 use super::{Gpu, Step};
 use crate::device::buffer::{CentroidTable, Matrix};
 use crate::error::{Error, Result};
@@ -95,13 +95,18 @@ impl Tuned {
         let untuned = Tile::ALL[0];
         match self.get() {
             Some(tile) => tile,
-            None if multiply_adds < WORTHWHILE => untuned,
+            None if !pays(multiply_adds) => untuned,
             None => *self.0.get_or_init(|| {
                 let tile = fastest(gpu).ok().flatten();
                 tile.inspect(|&tile| keep(&gpu.cache, tile)).unwrap_or(untuned)
             }),
         }
     }
+}
+
+/// Whether an assignment is so large that it pays to measure first.
+pub(super) fn pays(multiply_adds: u64) -> bool {
+    multiply_adds >= WORTHWHILE
 }
 
 fn keep(cache: &Cache, tile: Tile) {
@@ -115,11 +120,12 @@ fn keep(cache: &Cache, tile: Tile) {
 fn fastest(gpu: &Gpu) -> Result<Option<Tile>> {
     let centroids = zeros(gpu, NLIST)?;
     let (shifted, bias) = (centroids.clone(), gpu.zeros(NLIST)?);
-    let table = CentroidTable { centroids, shifted, bias, sketch: None, metric: Metric::L2 };
+    let (sketch, sketches) = Default::default();
+    let table = CentroidTable { centroids, shifted, bias, sketch, sketches, metric: Metric::L2 };
     let stopwatch = Stopwatch::new(gpu)?;
     let time = |rows: &Matrix, tile| {
-        let ([assign, _], _) = assignment(gpu, rows, &table, tile)?;
-        stopwatch.median(&assign)
+        let (steps, _) = by_products(gpu, rows, &table, tile)?;
+        stopwatch.median(&steps[..1])
     };
     let few = zeros(gpu, FEW)?;
     let fast = time(&few, Tile::ALL[0]).is_ok_and(|time| time < SLOW);
@@ -133,7 +139,7 @@ fn zeros(gpu: &Gpu, rows: usize) -> Result<Matrix> {
 }
 
 /// Times steps by the GPU's clock where the device may read it, else from submission to the end of the wait for it.
-struct Stopwatch<'a> {
+pub(super) struct Stopwatch<'a> {
     gpu: &'a Gpu,
     clock: Option<Clock>,
 }
@@ -146,24 +152,24 @@ struct Clock {
 }
 
 impl<'a> Stopwatch<'a> {
-    fn new(gpu: &'a Gpu) -> Result<Self> {
+    pub fn new(gpu: &'a Gpu) -> Result<Self> {
         let has_clock = gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
         Ok(Self { gpu, clock: if has_clock { Some(Clock::new(gpu)?) } else { None } })
     }
 
     /// The median of a few runs, the first of which warms up and is not counted.
-    fn median(&self, step: &Step) -> Result<Duration> {
-        self.time(step)?;
+    pub fn median(&self, steps: &[Step]) -> Result<Duration> {
+        self.time(steps)?;
         let begun = Instant::now();
         let mut times = Vec::new();
         while times.is_empty() || times.len() < TIMES && begun.elapsed() < PATIENCE {
-            times.push(self.time(step)?);
+            times.push(self.time(steps)?);
         }
         times.sort_unstable();
         Ok(times[times.len() / 2])
     }
 
-    fn time(&self, step: &Step) -> Result<Duration> {
+    fn time(&self, steps: &[Step]) -> Result<Duration> {
         // What a submission costs the host must be little beside what it costs the GPU.
         let turns = if self.clock.is_some() { 1 } else { 4 };
         let begun = Instant::now();
@@ -175,7 +181,7 @@ impl<'a> Stopwatch<'a> {
             });
             let descriptor = wgpu::ComputePassDescriptor { label: Some(LABEL), timestamp_writes };
             let mut pass = encoder.begin_compute_pass(&descriptor);
-            (0..turns).for_each(|_| step.encode(&mut pass));
+            (0..turns).for_each(|_| steps.iter().for_each(|step| step.encode(&mut pass)));
             drop(pass);
             if let Some(Clock { queries, ticks, staging, .. }) = &self.clock {
                 encoder.resolve_query_set(queries, 0..2, ticks, 0);

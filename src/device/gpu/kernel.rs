@@ -84,6 +84,16 @@ const fn nearest_centroid(
     [tiled(names[0], source, bindings, 0), tiled(names[1], source, bindings, 1), tiled(names[2], source, bindings, 2)]
 }
 
+/// By [`Tile`].
+const fn bounds(names: [&'static str; Tile::ALL.len()], source: &'static str) -> [GpuKernel; Tile::ALL.len()] {
+    let bindings = &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write];
+    [tiled(names[0], source, bindings, 0), tiled(names[1], source, bindings, 1), tiled(names[2], source, bindings, 2)]
+}
+
+const fn sketch(name: &'static str, source: &'static str) -> GpuKernel {
+    tiled(name, source, &[Uniform, Read, Read, Read, Read, Write, Write, Write], 2)
+}
+
 const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
     let source = wgsl!("nearest_probes", "shared/product_tile");
     tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
@@ -103,6 +113,28 @@ pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
 /// For few rows and for many: the last and the first [`Tile`].
 pub(super) static NEAREST_PROBES: [GpuKernel; 2] =
     [nearest_probes("nearest_probes_64x64", 2), nearest_probes("nearest_probes_128x128", 0)];
+/// By [`Metric`](crate::factory::Metric), with the smallest [`Tile`].
+pub(super) static SKETCH: [GpuKernel; 2] = [
+    sketch("sketch_l2", wgsl!("sketch", "shared/product_tile", "shared/metric_l2")),
+    sketch("sketch_ip", wgsl!("sketch", "shared/product_tile", "shared/metric_ip")),
+];
+/// By [`Metric`](crate::factory::Metric), then by [`Tile`].
+pub(super) static BOUNDS: [[GpuKernel; Tile::ALL.len()]; 2] = [
+    bounds(
+        ["bounds_l2_128x128", "bounds_l2_64x128", "bounds_l2_64x64"],
+        wgsl!("bounds", "shared/product_tile", "shared/metric_l2"),
+    ),
+    bounds(
+        ["bounds_ip_128x128", "bounds_ip_64x128", "bounds_ip_64x64"],
+        wgsl!("bounds", "shared/product_tile", "shared/metric_ip"),
+    ),
+];
+pub(super) static COMPARE: GpuKernel = GpuKernel {
+    name: "compare",
+    source: wgsl!("compare"),
+    bindings: &[Uniform, Read, Read, Read, Read, Write],
+    constants: &[],
+};
 pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     name: "centroid_update",
     source: wgsl!("centroid_update"),
@@ -160,6 +192,7 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
 /// Every composed kernel, for tools that translate or inspect them.
 pub fn kernels() -> Vec<&'static GpuKernel> {
     let mut kernels = vec![
+        &COMPARE,
         &CENTROID_UPDATE,
         &LOOKUP_TABLES,
         &FAST_SCAN,
@@ -171,6 +204,8 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     ];
     kernels.extend(NEAREST_CENTROID.as_flattened());
     kernels.extend(&NEAREST_PROBES);
+    kernels.extend(&SKETCH);
+    kernels.extend(BOUNDS.as_flattened());
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
     kernels.extend(&BLEND);
@@ -299,8 +334,8 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, centroid_update, distance_subset, exact_topk, fast_scan, l2_normalize, lookup_tables, nearest_centroid,
-        pq_encode, pq_update, select_topk,
+        blend, centroid_update, compare, distance_subset, exact_topk, fast_scan, l2_normalize, lookup_tables,
+        nearest_centroid, pq_encode, pq_update, select_topk, sketch,
     };
     use super::*;
 
@@ -323,6 +358,12 @@ pub(crate) mod layouts {
         check(&NEAREST_CENTROID[0][0], nearest_centroid::Params::layout());
         check(&NEAREST_CENTROID[0][0], nearest_centroid::Found::layout());
         check(&NEAREST_PROBES[0], nearest_centroid::Params::layout());
+        check(&SKETCH[0], nearest_centroid::Params::layout());
+        check(&SKETCH[0], sketch::Side::layout());
+        check(&BOUNDS[0][0], nearest_centroid::Params::layout());
+        check(&BOUNDS[0][0], sketch::Side::layout());
+        check(&COMPARE, compare::Params::layout());
+        check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Task::layout());

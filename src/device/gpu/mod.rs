@@ -11,7 +11,9 @@ mod pipeline_cache;
 mod recording;
 
 pub(super) mod blend;
+pub(super) mod bounds;
 pub(super) mod centroid_update;
+pub(super) mod compare;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
@@ -22,6 +24,7 @@ pub(super) mod nearest_probes;
 pub(super) mod pq_encode;
 pub(super) mod pq_update;
 pub(super) mod select_topk;
+pub(super) mod sketch;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -84,6 +87,9 @@ pub(crate) struct Gpu {
 #[derive(Debug, Default)]
 struct Stages {
     nearest_centroid: [[Lazy<nearest_centroid::NearestCentroid>; Tile::ALL.len()]; 2],
+    sketch: [Lazy<sketch::Sketch>; 2],
+    bounds: [[Lazy<bounds::Bounds>; Tile::ALL.len()]; 2],
+    compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,

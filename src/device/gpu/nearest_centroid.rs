@@ -1,22 +1,30 @@
-//! Launches `shaders/nearest_centroid.wgsl`: the nearest centroid of each row.
+//! Launches `shaders/nearest_centroid.wgsl`: the nearest centroid of each row, by all products or by those that bounds
+//! leave.
 
-use super::autotune::Tile;
+use std::sync::Arc;
+
+use super::autotune::{self, Stopwatch, Tile};
 use super::kernel::{NEAREST_CENTROID, Pipelines, Step, wgsl_struct};
-use super::{Gpu, grid};
-use crate::device::buffer::{Assignment, CentroidTable, Matrix};
-use crate::error::Result;
+use super::sketch::RowSketches;
+use super::{Gpu, bounds, compare, grid};
+use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};
+use crate::device::stages::Method;
+use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// Rows a workgroup of `measure`.
 const MEASURED: usize = 16;
 /// Workgroups that keep any GPU busy: where rows alone make fewer, the centroids are shared out, too.
 const WORKGROUPS: usize = 1024;
+/// Rows that bounds are tried on before they are used.
+const TRIED: usize = 2048;
 const LABEL: &str = "nearest_centroid";
 
 wgsl_struct!(Params { rows, nlist, stride, part });
 // The score is a float there; the host only makes room.
 wgsl_struct!(Found { score, label });
 
+/// Entry points: `assign`, `measure`.
 #[derive(Debug)]
 pub(crate) struct NearestCentroid(Pipelines<2>);
 
@@ -28,62 +36,191 @@ impl NearestCentroid {
     }
 }
 
-/// By `tile`, or by the one that is fastest here.
+/// By `method`, or by the one that is fastest here.
 pub(crate) fn nearest_centroid(
     gpu: &Gpu,
     rows: &Matrix,
     table: &CentroidTable,
-    tile: Option<Tile>,
+    method: Option<Method>,
 ) -> Result<Assignment> {
-    let multiply_adds = rows.rows as u64 * table.nlist() as u64 * rows.dim as u64;
-    let tile = tile.unwrap_or_else(|| gpu.tuned.for_work(gpu, multiply_adds));
-    let (steps, assignment) = assignment(gpu, rows, table, tile)?;
+    let (tile, by_sketches) = match method {
+        Some(Method::Tile(tile)) => (tile, false),
+        Some(Method::Sketches) => (gpu.tuned.for_work(gpu, 0), true),
+        None => {
+            let tile = gpu.tuned.for_work(gpu, multiply_adds(rows, table));
+            (tile, sketches_pay(gpu, rows, table, tile)?)
+        }
+    };
+    let (steps, assignment) = match by_sketches {
+        true => by_bounds(gpu, rows, table, tile)?,
+        false => by_products(gpu, rows, table, tile)?,
+    };
     if rows.rows > 0 {
         gpu.submit(LABEL, &steps)?;
     }
     Ok(assignment)
 }
 
-/// `assign` and `measure`, and what they fill.
-pub(super) fn assignment(
+/// How many centroids bounds leave, over all rows; none where there are no sketches.
+pub(crate) fn comparisons(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Option<u64>> {
+    if rows.rows == 0 || table.sketches.basis(gpu, &table.centroids)?.is_none() {
+        return Ok(None);
+    }
+    let bounded = Bounded::new(gpu, rows, table, gpu.tuned.for_work(gpu, 0))?;
+    gpu.submit(LABEL, &bounded.steps)?;
+    let marks = gpu.download::<u32>(bounded.marks.gpu(gpu, LABEL)?, bounded.marks.len())?;
+    Ok(Some(marks.iter().map(|word| u64::from(word.count_ones())).sum()))
+}
+
+fn multiply_adds(rows: &Matrix, table: &CentroidTable) -> u64 {
+    rows.rows as u64 * table.nlist() as u64 * rows.dim as u64
+}
+
+/// Whether bounds are the faster way for rows such as these, measured when an assignment is large for the first time.
+/// Results do not depend on it.
+fn sketches_pay(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<bool> {
+    let marks = 4 * (rows.rows * bounds::words(table.nlist())) as u64;
+    if rows.rows == 0 || marks > gpu.max_binding() {
+        return Ok(false);
+    }
+    if let Some(faster) = table.sketches.faster.get() {
+        return Ok(*faster);
+    }
+    if !autotune::pays(multiply_adds(rows, table)) || table.sketches.basis(gpu, &table.centroids)?.is_none() {
+        return Ok(false);
+    }
+    let few = Matrix::new(rows.data.clone(), rows.rows.min(TRIED), rows.dim, rows.stride);
+    let stopwatch = Stopwatch::new(gpu)?;
+    let by_products = stopwatch.median(&by_products(gpu, &few, table, tile)?.0)?;
+    let by_bounds = stopwatch.median(&by_bounds(gpu, &few, table, tile)?.0)?;
+    Ok(*table.sketches.faster.get_or_init(|| by_bounds < by_products))
+}
+
+/// All products: `assign` and `measure`, and what they fill.
+pub(super) fn by_products(
     gpu: &Gpu,
     rows: &Matrix,
     table: &CentroidTable,
     tile: Tile,
-) -> Result<([Step; 2], Assignment)> {
+) -> Result<(Vec<Step>, Assignment)> {
     let stage = NearestCentroid::get(gpu, table.metric, tile)?;
-    let nlist = table.nlist();
-    let tiles = rows.rows.div_ceil(tile.rows);
-    let part = centroids_a_part(tile, tiles, nlist);
-    let parts = nlist.div_ceil(part);
-    let found = gpu.zeros::<Found>(parts * rows.rows)?;
-    let (labels, distances) = (gpu.zeros(rows.rows)?, gpu.zeros(rows.rows)?);
-    let params = gpu.params(&Params {
-        rows: rows.rows as u32,
-        nlist: nlist as u32,
-        stride: rows.stride as u32 / 4,
-        part: part as u32,
-    })?;
-    let buffers = [
-        &params,
-        rows.data.gpu(gpu, LABEL)?,
-        table.shifted.data.gpu(gpu, LABEL)?,
-        table.bias.gpu(gpu, LABEL)?,
-        table.centroids.data.gpu(gpu, LABEL)?,
-        found.gpu(gpu, LABEL)?,
-        labels.gpu(gpu, LABEL)?,
-        distances.gpu(gpu, LABEL)?,
-    ];
-    let bindings = stage.0.bind(gpu, &buffers)?;
-    let assign = stage.0.step(0, &bindings, [tiles as u32, parts as u32, 1]);
-    let measure = stage.0.step(1, &bindings, grid(rows.rows.div_ceil(MEASURED)));
-    Ok(([assign, measure], Assignment { labels, distances, nlist }))
+    let (assign, best) = stage.assign(gpu, tile, rows, &table.shifted, &table.bias)?;
+    let (measure, assignment) = stage.measure(gpu, rows, table, &best)?;
+    Ok((vec![assign, measure], assignment))
 }
 
-/// Whole tiles of centroids for each workgroup of a tile of rows.
-fn centroids_a_part(tile: Tile, row_tiles: usize, nlist: usize) -> usize {
-    let parts = WORKGROUPS.div_ceil(row_tiles.max(1));
-    nlist.div_ceil(tile.centroids).div_ceil(parts) * tile.centroids
+/// The few products that bounds leave, and what they fill.
+fn by_bounds(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<(Vec<Step>, Assignment)> {
+    let Bounded { mut steps, marks, sketches } = Bounded::new(gpu, rows, table, tile)?;
+    let (compare, found) = compare::compare(gpu, rows, table, &marks)?;
+    let best = Best { found, part: table.nlist() };
+    let (measure, assignment) = NearestCentroid::get(gpu, table.metric, tile)?.measure(gpu, rows, table, &best)?;
+    sketches.set_last(best);
+    steps.extend([compare, measure]);
+    Ok((steps, assignment))
+}
+
+/// Centroids that may be the nearest: those whose bounds reach the score of a guess, which is what was nearest the last
+/// time, or else by sketches alone.
+struct Bounded {
+    steps: Vec<Step>,
+    marks: Buffer<u32>,
+    sketches: Arc<RowSketches>,
+}
+
+impl Bounded {
+    fn new(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<Self> {
+        let metric = table.metric;
+        let stage = NearestCentroid::get(gpu, metric, tile)?;
+        let none = || {
+            let found = format!("{} centroids of {} floats", table.nlist(), table.dim());
+            Error::parameter("method", found, "sketches take 256 or more of 128 or more that have directions in common")
+        };
+        let basis = table.sketches.basis(gpu, &table.centroids)?.ok_or_else(none)?;
+        let theirs = table.sketches.of(gpu, basis, &table.centroids, metric)?;
+        let sketches = rows.gpu_sketches(basis, || RowSketches::new(gpu, basis, rows, metric))?;
+        let own = &sketches.sketches;
+        let mut steps = Vec::new();
+        let guess = match sketches.last() {
+            Some(last) => last,
+            None => {
+                let (assign, guess) = stage.assign(gpu, tile, &own.shares, &theirs.shares, &theirs.biases)?;
+                steps.push(assign);
+                guess
+            }
+        };
+        let (measure, guesses) = stage.measure(gpu, rows, table, &guess)?;
+        let (reach, marks) = bounds::reach(gpu, (own, theirs), &guesses, metric, tile)?;
+        steps.extend([measure, reach]);
+        Ok(Self { steps, marks, sketches })
+    }
+}
+
+/// The best centroid of each row in each part of the centroids, so many a part: parts × rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Best {
+    found: Buffer<Found>,
+    part: usize,
+}
+
+impl NearestCentroid {
+    fn assign(
+        &self,
+        gpu: &Gpu,
+        tile: Tile,
+        rows: &Matrix,
+        shifted: &Matrix,
+        bias: &Buffer<f32>,
+    ) -> Result<(Step, Best)> {
+        let (tiles, part) = parts(tile, rows.rows, shifted.rows);
+        let best = Best { found: gpu.zeros(shifted.rows.div_ceil(part) * rows.rows)?, part };
+        let unused = Assignment { labels: gpu.zeros(1)?, distances: gpu.zeros(1)?, nlist: shifted.rows };
+        let bindings = self.bind(gpu, rows, (shifted, bias, shifted), &best, &unused)?;
+        Ok((self.0.step(0, &bindings, tiles), best))
+    }
+
+    /// Takes the best of the parts, and measures the distance to it.
+    fn measure(&self, gpu: &Gpu, rows: &Matrix, table: &CentroidTable, best: &Best) -> Result<(Step, Assignment)> {
+        let (labels, distances) = (gpu.zeros(rows.rows)?, gpu.zeros(rows.rows)?);
+        let assignment = Assignment { labels, distances, nlist: table.nlist() };
+        let bindings = self.bind(gpu, rows, (&table.shifted, &table.bias, &table.centroids), best, &assignment)?;
+        Ok((self.0.step(1, &bindings, grid(rows.rows.div_ceil(MEASURED))), assignment))
+    }
+
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        rows: &Matrix,
+        (shifted, bias, centroids): (&Matrix, &Buffer<f32>, &Matrix),
+        best: &Best,
+        assignment: &Assignment,
+    ) -> Result<wgpu::BindGroup> {
+        let params = Params {
+            rows: rows.rows as u32,
+            nlist: shifted.rows as u32,
+            stride: rows.stride as u32 / 4,
+            part: best.part as u32,
+        };
+        let buffers = [
+            &gpu.params(&params)?,
+            rows.data.gpu(gpu, LABEL)?,
+            shifted.data.gpu(gpu, LABEL)?,
+            bias.gpu(gpu, LABEL)?,
+            centroids.data.gpu(gpu, LABEL)?,
+            best.found.gpu(gpu, LABEL)?,
+            assignment.labels.gpu(gpu, LABEL)?,
+            assignment.distances.gpu(gpu, LABEL)?,
+        ];
+        self.0.bind(gpu, &buffers)
+    }
+}
+
+/// The grid for so many rows and centroids, and the centroids a workgroup: whole tiles of them.
+pub(super) fn parts(tile: Tile, rows: usize, nlist: usize) -> ([u32; 3], usize) {
+    let tiles = rows.div_ceil(tile.rows);
+    let parts = WORKGROUPS.div_ceil(tiles.max(1));
+    let part = nlist.div_ceil(tile.centroids).div_ceil(parts) * tile.centroids;
+    ([tiles as u32, nlist.div_ceil(part) as u32, 1], part)
 }
 
 #[cfg(test)]
@@ -94,10 +231,10 @@ mod tests {
     fn centroids_are_shared_out_where_rows_are_few() {
         let [tile, _, small] = Tile::ALL;
         // One tile of rows: a tile of centroids each. 86 × 12 workgroups are the first product over 1024.
-        assert_eq!(centroids_a_part(tile, 1, 3205), 128);
-        assert_eq!(centroids_a_part(tile, 86, 3205), 3 * 128);
-        assert_eq!(centroids_a_part(tile, 1024, 3205), 26 * 128);
-        assert_eq!(centroids_a_part(small, 171, 3205), 9 * 64);
-        assert_eq!(centroids_a_part(small, 1, 1), 64);
+        assert_eq!(parts(tile, 128, 3205), ([1, 26, 1], 128));
+        assert_eq!(parts(tile, 86 * 128, 3205), ([86, 9, 1], 3 * 128));
+        assert_eq!(parts(tile, 1024 * 128, 3205), ([1024, 1, 1], 26 * 128));
+        assert_eq!(parts(small, 171 * 64, 3205), ([171, 6, 1], 9 * 64));
+        assert_eq!(parts(small, 1, 1), ([1, 1, 1], 64));
     }
 }

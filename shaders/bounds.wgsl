@@ -1,0 +1,87 @@
+// Marks the centroids that may be the nearest of each row: those whose bound reaches the score of a guess. The rows ×
+// nlist bounds themselves are never written.
+//
+// Two sketches bound the score from above: the product of what is left of two vectors is at most the product of its
+// lengths (Cauchy and Schwarz).
+
+struct Side {
+  rest: f32,
+  slack: f32,
+  level: f32,
+}
+
+// `rows`, `shifted` and `bias` are those of the sketches.
+@group(0) @binding(4) var<storage, read> row_sides: array<Side>;
+@group(0) @binding(5) var<storage, read> sides: array<Side>;
+@group(0) @binding(6) var<storage, read> labels: array<u32>;    // guesses
+@group(0) @binding(7) var<storage, read> distances: array<f32>; // to them
+@group(0) @binding(8) var<storage, read_write> marks: array<atomic<u32>>; // [row][centroid / 32], zero before
+
+const LOWEST: f32 = -3.4028234e38;
+
+// By their bits: a compiler may take for granted that no float is infinite.
+fn odd(scores: vec4<f32>) -> vec4<bool> {
+  return (bitcast<vec4<u32>>(scores) & vec4(0x7f800000u)) == vec4(0x7f800000u);
+}
+
+// Four rows: their rests, and the least scores that are of interest.
+struct Four {
+  first: u32,
+  rest: vec4<f32>,
+  least: vec4<f32>,
+}
+
+fn four_rows(first: u32) -> Four {
+  var four = Four(first, vec4<f32>(), vec4<f32>());
+  for (var j = 0u; j < 4u; j++) {
+    let row = min(first + j, params.rows - 1u);
+    let side = row_sides[row];
+    // The guess's score is as little exact as any.
+    let slack = side.slack + sides[labels[row]].slack;
+    four.rest[j] = side.rest;
+    four.least[j] = score_of(distances[row], side.level) - 2.0 * slack * slack;
+  }
+  four.least = select(four.least, vec4(LOWEST), odd(four.least));
+  return four;
+}
+
+fn mark(four: Four, products: vec4<f32>, centroid: u32) {
+  if centroid >= params.nlist { return; }
+  let bounds = fma(four.rest, vec4(sides[centroid].rest), products + bias[centroid]);
+  // A bound that is no number tells nothing, nor does a least score of that kind.
+  let within = (bounds >= four.least) | odd(bounds) | (four.least == vec4(LOWEST));
+  if !any(within) { return; }
+  let words = (params.nlist + 31u) / 32u;
+  for (var j = 0u; j < 4u; j++) {
+    if within[j] && four.first + j < params.rows {
+      atomicOr(&marks[(four.first + j) * words + centroid / 32u], 1u << (centroid % 32u));
+    }
+  }
+}
+
+fn mark_all(four: Four, products: mat4x4<f32>, first: u32) {
+  mark(four, products[0], first);
+  mark(four, products[1], first + 1u);
+  mark(four, products[2], first + 2u);
+  mark(four, products[3], first + 3u);
+}
+
+@compute @workgroup_size(256)
+fn reach(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let first_row = workgroup.x * BLOCK * ROW_BLOCKS;
+  let end = min((workgroup.y + 1u) * params.part, params.nlist);
+  let row = first_row + 4u * (lane / 16u);
+  for (var first = workgroup.y * params.part; first < end; first += BLOCK * CENTROID_BLOCKS) {
+    let tile = product_tile(lane, first_row, first);
+    let centroid = first + 4u * (lane % 16u);
+    // Read again for each tile: kept across the products they would take too many registers.
+    let upper = four_rows(row);
+    mark_all(upper, tile.m00, centroid);
+    if CENTROID_BLOCKS > 1u { mark_all(upper, tile.m01, centroid + BLOCK); }
+    if ROW_BLOCKS > 1u {
+      let lower = four_rows(row + BLOCK);
+      mark_all(lower, tile.m10, centroid);
+      if CENTROID_BLOCKS > 1u { mark_all(lower, tile.m11, centroid + BLOCK); }
+    }
+  }
+}

@@ -1,0 +1,152 @@
+//! Launches `shaders/sketch.wgsl`: rows and centroids in few numbers.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::autotune::Tile;
+use super::kernel::{Pipelines, SKETCH, Step, wgsl_struct};
+use super::nearest_centroid::{Best, Params};
+use super::{Gpu, grid};
+use crate::device::buffer::{Buffer, Matrix};
+use crate::device::cpu::sketch::Directions;
+use crate::error::Result;
+use crate::factory::Metric;
+
+/// The tile of `project`, and the vectors a workgroup of `measure`.
+const TILE: Tile = Tile::ALL[2];
+const MEASURED: usize = 16;
+const LABEL: &str = "sketch";
+
+// All floats there; the host only makes room.
+wgsl_struct!(Side { rest, slack, level });
+
+/// Entry points: `project`, `measure`.
+#[derive(Debug)]
+pub(crate) struct Sketch(Pipelines<2>);
+
+impl Sketch {
+    fn get(gpu: &Gpu, metric: Metric) -> Result<&Self> {
+        let (stage, kernel) = (&gpu.stages.sketch[metric as usize], &SKETCH[metric as usize]);
+        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["project", "measure"]).map(Self))
+    }
+}
+
+/// Directions that sketches are made with, on a GPU.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    directions: Matrix,
+    /// The mean's share in each, negated.
+    bias: Buffer<f32>,
+    mean: Matrix,
+}
+
+impl Basis {
+    /// Directions for vectors like these, row-major; none where sketches of them would not pay.
+    pub fn of(gpu: &Gpu, vectors: &[f32], dim: usize) -> Result<Option<Self>> {
+        let Some(found) = Directions::for_floats(vectors, dim) else { return Ok(None) };
+        let bias = found.bias();
+        let directions = gpu.upload_matrix(&found.rows, bias.len(), dim)?;
+        let mean = gpu.upload_matrix(&found.mean, 1, dim)?;
+        Ok(Some(Self { directions, bias: gpu.upload(&bias)?, mean }))
+    }
+}
+
+/// Sketches of a matrix.
+#[derive(Clone, Debug)]
+pub(crate) struct Sketches {
+    /// Vectors × directions.
+    pub shares: Matrix,
+    pub biases: Buffer<f32>,
+    pub sides: Buffer<Side>,
+}
+
+impl Sketches {
+    /// Sketches of `vectors`, submitted.
+    pub fn new(gpu: &Gpu, basis: &Basis, vectors: &Matrix, metric: Metric) -> Result<Self> {
+        let kernel = &Sketch::get(gpu, metric)?.0;
+        let (count, width) = (vectors.rows, basis.directions.rows);
+        let shares = Matrix::new(gpu.zeros(count * width)?, count, width, width);
+        let sketches = Self { shares, biases: gpu.zeros(count)?, sides: gpu.zeros(count)? };
+        let params =
+            Params { rows: count as u32, nlist: width as u32, stride: vectors.stride as u32 / 4, part: width as u32 };
+        let buffers = [
+            &gpu.params(&params)?,
+            vectors.data.gpu(gpu, LABEL)?,
+            basis.directions.data.gpu(gpu, LABEL)?,
+            basis.bias.gpu(gpu, LABEL)?,
+            basis.mean.data.gpu(gpu, LABEL)?,
+            sketches.shares.data.gpu(gpu, LABEL)?,
+            sketches.biases.gpu(gpu, LABEL)?,
+            sketches.sides.gpu(gpu, LABEL)?,
+        ];
+        let bindings = kernel.bind(gpu, &buffers)?;
+        let tiles = [count.div_ceil(TILE.rows) as u32, width.div_ceil(TILE.centroids) as u32, 1];
+        let steps: [Step; 2] =
+            [kernel.step(0, &bindings, tiles), kernel.step(1, &bindings, grid(count.div_ceil(MEASURED)))];
+        gpu.submit(LABEL, &steps)?;
+        Ok(sketches)
+    }
+}
+
+/// Sketches of rows, kept with them for who next asks for the same.
+#[derive(Debug)]
+pub(crate) struct RowSketches {
+    pub basis: Arc<Basis>,
+    pub sketches: Sketches,
+    /// What was nearest to each row when it was last asked for: likely to be near again.
+    last: Mutex<Option<Best>>,
+}
+
+impl RowSketches {
+    pub fn new(gpu: &Gpu, basis: &Arc<Basis>, rows: &Matrix, metric: Metric) -> Result<Self> {
+        Ok(Self { basis: basis.clone(), sketches: Sketches::new(gpu, basis, rows, metric)?, last: Mutex::default() })
+    }
+
+    /// What was nearest to each row when it was last asked for.
+    pub fn last(&self) -> Option<Best> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_last(&self, best: Best) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(best);
+    }
+}
+
+/// What a table of centroids holds of sketches; made when it is first asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TableSketches {
+    basis: OnceLock<Option<Arc<Basis>>>,
+    own: OnceLock<Sketches>,
+    /// Whether bounds were measured to pay.
+    pub faster: OnceLock<bool>,
+    /// Centroids have moved before.
+    moved: bool,
+}
+
+impl TableSketches {
+    /// For as many centroids that moved: in the same directions. k-means begins with centroids that are rows, of which
+    /// bounds tell less than of means, so that they have a second chance.
+    pub fn moved(&self) -> Self {
+        let faster = self.faster.get().filter(|&&faster| faster || self.moved).copied();
+        let faster = faster.map(OnceLock::from).unwrap_or_default();
+        Self { basis: self.basis.clone(), own: OnceLock::new(), faster, moved: true }
+    }
+
+    /// The directions; `centroids` are looked at the first time.
+    pub fn basis(&self, gpu: &Gpu, centroids: &Matrix) -> Result<Option<&Arc<Basis>>> {
+        if self.basis.get().is_none() {
+            let padded = gpu.download(centroids.data.gpu(gpu, LABEL)?, centroids.data.len())?;
+            let vectors = centroids.without_padding(padded);
+            let found = Basis::of(gpu, &vectors, centroids.dim)?;
+            let _ = self.basis.set(found.map(Arc::new));
+        }
+        Ok(self.basis.get().and_then(Option::as_ref))
+    }
+
+    /// Sketches of the centroids.
+    pub fn of(&self, gpu: &Gpu, basis: &Basis, centroids: &Matrix, metric: Metric) -> Result<&Sketches> {
+        if self.own.get().is_none() {
+            let _ = self.own.set(Sketches::new(gpu, basis, centroids, metric)?);
+        }
+        Ok(self.own.get().expect("it was set"))
+    }
+}

@@ -3,6 +3,8 @@
 //! every device found is tested, and stages on a GPU are listed as ignored where there is none.
 
 mod blend;
+mod centroid_means;
+mod centroid_table;
 mod centroid_update;
 #[path = "../common/devices.rs"]
 mod devices;
@@ -30,10 +32,12 @@ pub type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 14] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("centroid_update", centroid_update::cases),
+    ("centroid_means", centroid_means::cases),
+    ("centroid_table", centroid_table::cases),
     ("exact_topk", exact_topk::cases),
     ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),

@@ -50,7 +50,8 @@ fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: 
     check_found(device, metric, rows, centroids, dim, &found)
 }
 
-fn check_found(
+/// The labels, each of a centroid that is as near as any in float64.
+pub fn check_found(
     device: &Device,
     metric: Metric,
     rows: &[f32],

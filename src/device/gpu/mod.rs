@@ -11,6 +11,8 @@ mod pipeline_cache;
 mod recording;
 
 pub(super) mod blend;
+pub(super) mod centroid_means;
+pub(super) mod centroid_table;
 pub(super) mod centroid_update;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;
@@ -86,6 +88,8 @@ struct Stages {
     nearest_centroid: [[Lazy<nearest_centroid::NearestCentroid>; Tile::ALL.len()]; 2],
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
+    centroid_means: Lazy<centroid_means::CentroidMeans>,
+    centroid_table: Lazy<centroid_table::MakeTable>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,
     lookup_tables: Lazy<lookup_tables::MakeTables>,

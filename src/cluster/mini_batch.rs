@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::batches::Batches;
 use super::early_stop::EarlyStop;
 use super::sample::{RowSample, shuffled};
-use super::{accumulate, check_clusters, check_columns, check_finite, check_passes, moved_table};
+use super::{accumulate, check_clusters, check_columns, check_finite, check_passes};
 use crate::device::{Device, HostSums};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -115,9 +115,11 @@ pub fn mini_batch_k_means(
                 since_reassignment = 0;
                 reassigned += centroids.reassign(&batch, params.reassignment_ratio, &mut rng)?;
             }
-            let table = moved_table(device, last.as_ref(), &centroids.values, dim, Metric::L2)?;
+            let uploaded = device.upload(&centroids.values, dim)?;
+            let table = device.centroid_table_of(uploaded, Metric::L2, last.as_ref())?;
             let streamed = Batches::Streamed { device, source: &batch, batch_rows };
             let sums = accumulate(device, &streamed, &table, |done| progress(pass, before + done))?;
+            let sums = device.download_sums(&sums)?;
             check_finite(&sums.sums)?;
             centroids.update(&sums);
             last = Some(table);

@@ -1,24 +1,24 @@
 //! k-means: written once over the stages that every device offers.
 //!
 //! Lloyd's algorithm as faiss runs it (`faiss/Clustering.cpp`): random rows to start from, a sample of at most 256 rows
-//! a centroid, means of the assigned rows, and half of a populous cluster for every empty one. Mini-batch k-means as
+//! a centroid, means of the assigned rows, and a part of a populous cluster for every empty one. Mini-batch k-means as
 //! scikit-learn runs it, for compressing a voice.
 
 mod batches;
 mod compress;
 mod early_stop;
-mod empty;
 mod mini_batch;
 mod product_quantizer;
 mod sample;
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::device::{CentroidTable, Device, HostSums};
+use crate::device::{Buffer, CentroidTable, ClusterSums, Device, Matrix};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
-use crate::features::{FeatureSource, for_each_batch, l2_normalize};
+use crate::features::{FeatureSource, for_each_batch};
 use batches::Batches;
 pub use compress::{
     CompressParams, Compressed, Method, QuantizationError, check_clusters, compress, quantization_error, rvc_clusters,
@@ -92,25 +92,31 @@ pub fn k_means(
     let rows: &dyn FeatureSource = sample.as_ref().map_or(source, |sample| sample);
 
     let first = RowSample::draw(rows, nlist, &mut rng);
-    let mut centroids = vec![0.0; nlist * source.dim()];
-    first.read(0, &mut centroids)?;
+    let mut values = vec![0.0; nlist * source.dim()];
+    first.read(0, &mut values)?;
+    let mut centroids = post_process(device, device.upload(&values, source.dim())?, metric)?;
     let warnings = warnings(rows.rows(), nlist, params);
-    let mut training = Training { rows: rows.rows(), warnings, ..Training::default() };
     // With one row a centroid the rows are the centroids.
     let iterations = if rows.rows() == nlist { 0 } else { params.iterations };
     let plan = device.batch_plan(rows.rows(), source.dim(), nlist, params.batch_rows);
     let batches = Batches::new(device, rows, plan)?;
-    let mut before = None;
+    // All stays on the device until the last iteration is through, so that a GPU never waits for the host.
+    let (mut before, mut costs, mut tally) = (None, Vec::new(), device.update_tally()?);
     for iteration in 0..iterations {
-        post_process(&mut centroids, source.dim(), metric);
-        let table = moved_table(device, before.as_ref(), &centroids, source.dim(), metric)?;
-        let mut sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
-        training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
-        training.splits += update(&mut centroids, &sums.sums, &mut sums.counts, source.dim(), &mut rng)?;
+        let table = device.centroid_table_of(centroids, metric, before.as_ref())?;
+        let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
+        costs.push(sums.costs.clone());
+        let means = device.centroid_means(sums, &table, rng.random(), &mut tally)?;
+        centroids = post_process(device, means, metric)?;
         before = Some(table);
     }
-    post_process(&mut centroids, source.dim(), metric);
-    Ok(KMeans { centroids, training })
+    let tally = device.download_tally(&tally)?;
+    if tally.overflowed {
+        return Err(overflow());
+    }
+    let objective = costs.iter().map(|costs| total(device, costs)).collect::<Result<_>>()?;
+    let training = Training { objective, rows: rows.rows(), splits: tally.splits, warnings };
+    Ok(KMeans { centroids: device.download_matrix(&centroids)?, training })
 }
 
 /// The label of each row: the number of its nearest centroid.
@@ -189,33 +195,20 @@ fn warnings(rows: usize, nlist: usize, params: &KMeansParams) -> Vec<String> {
 }
 
 /// Centroids compared by inner product are unit vectors (spherical k-means, as in faiss's IVF).
-fn post_process(centroids: &mut [f32], dim: usize, metric: Metric) {
-    if metric == Metric::InnerProduct {
-        l2_normalize(centroids, dim);
+fn post_process(device: &Device, centroids: Matrix, metric: Metric) -> Result<Matrix> {
+    match metric {
+        Metric::L2 => Ok(centroids),
+        Metric::InnerProduct => device.l2_normalize(&centroids),
     }
 }
 
-/// The table of the next iteration's centroids.
-fn moved_table(
-    device: &Device,
-    before: Option<&CentroidTable>,
-    centroids: &[f32],
-    dim: usize,
-    metric: Metric,
-) -> Result<CentroidTable> {
-    match before {
-        Some(before) => device.moved_centroids(before, centroids),
-        None => device.centroid_table(centroids, dim, metric),
-    }
-}
-
-/// One pass: every row's share added to its centroid's sums, which stay on the device until the last batch.
+/// One pass: every row's share added to its centroid's sums, which stay on the device.
 fn accumulate(
     device: &Device,
     batches: &Batches<'_>,
     table: &CentroidTable,
     mut progress: impl FnMut(usize),
-) -> Result<HostSums> {
+) -> Result<ClusterSums> {
     let mut sums = device.cluster_sums(table.nlist(), table.dim())?;
     let mut done = 0;
     batches.for_each(|rows| {
@@ -225,25 +218,18 @@ fn accumulate(
         progress(done);
         Ok(())
     })?;
-    device.download_sums(&sums)
+    Ok(sums)
 }
 
-/// Means of the assigned rows; returns how many empty clusters were filled by splitting others.
-fn update(centroids: &mut [f32], sums: &[f32], counts: &mut [u32], dim: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
-    check_finite(sums)?;
-    let means = sums.chunks_exact(dim).zip(&*counts);
-    for (centroid, (sum, &count)) in centroids.chunks_exact_mut(dim).zip(means) {
-        if count > 0 {
-            centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
-        }
-    }
-    Ok(empty::split(centroids, counts, dim, rng))
+/// What all clusters cost together.
+fn total(device: &Device, costs: &Buffer<f32>) -> Result<f64> {
+    Ok(device.view(costs)?.iter().map(|&cost| f64::from(cost)).sum())
 }
 
 fn check_finite(sums: &[f32]) -> Result<()> {
-    if sums.iter().all(|sum| sum.is_finite()) {
-        return Ok(());
-    }
-    let remedy = "scale the features down, or leave such rows out";
-    Err(Error::parameter("rows", "their sums overflow float32", remedy))
+    if sums.iter().all(|sum| sum.is_finite()) { Ok(()) } else { Err(overflow()) }
+}
+
+fn overflow() -> Error {
+    Error::parameter("rows", "their sums overflow float32", "scale the features down, or leave such rows out")
 }

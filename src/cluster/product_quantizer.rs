@@ -1,13 +1,14 @@
 //! Training a 4-bit product quantizer: a k-means of 16 centroids in each sub-space, all of them in the same passes over
 //! the rows. What faiss does with `ProductQuantizer::train`.
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::batches::Batches;
 use super::sample::RowSample;
-use super::{KMeansParams, Training, assign, check_passes, update};
-use crate::device::{CentroidTable, Codebooks, Device, HostSums, PQ_CENTROIDS};
+use super::{KMeansParams, Training, assign, check_finite, check_passes};
+use crate::device::{CentroidTable, Codebooks, Device, HostSums, PQ_CENTROIDS, means};
 use crate::error::{Error, Result};
 use crate::features::FeatureSource;
 
@@ -59,7 +60,8 @@ pub fn train_product_quantizer(
     for iteration in 0..iterations {
         let sums = accumulate(device, &batches, &device.codebooks(&codebooks, m)?, |done| progress(iteration, done))?;
         training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
-        training.splits += update_each(&mut codebooks, sums, dsub, &mut rng)?;
+        check_finite(&sums.sums)?;
+        training.splits += update_each(&mut codebooks, sums, dsub, &mut rng);
     }
     Ok(PqTraining { codebooks, training })
 }
@@ -113,15 +115,15 @@ fn accumulate(
     device.download_sums(&sums)
 }
 
-/// Every sub-space by itself: means of the assigned sub-vectors, empty clusters split from others.
-fn update_each(codebooks: &mut [f32], mut sums: HostSums, dsub: usize, rng: &mut ChaCha8Rng) -> Result<usize> {
+/// Every sub-space by itself: means of the assigned sub-vectors, empty clusters split from others. Returns the number of
+/// splits.
+fn update_each(codebooks: &mut Vec<f32>, mut sums: HostSums, dsub: usize, rng: &mut ChaCha8Rng) -> usize {
     let share = PQ_CENTROIDS * dsub;
-    codebooks
-        .chunks_exact_mut(share)
-        .zip(sums.sums.chunks_exact(share))
-        .zip(sums.counts.chunks_exact_mut(PQ_CENTROIDS))
-        .map(|((centroids, sums), counts)| update(centroids, sums, counts, dsub, rng))
-        .sum()
+    let counts = sums.counts.chunks_exact(PQ_CENTROIDS);
+    let each = sums.sums.chunks_exact_mut(share).zip(codebooks.chunks_exact(share)).zip(counts);
+    let splits = each.map(|((sums, old), counts)| means(sums, counts, old, dsub, rng.random())).sum();
+    *codebooks = sums.sums;
+    splits
 }
 
 /// Rows less their nearest centroids.

@@ -226,6 +226,22 @@ pub struct HostSums {
     pub costs: Vec<f32>,
 }
 
+/// What the updates of a k-means met, counted where the device computes.
+#[derive(Debug)]
+pub struct UpdateTally {
+    /// As [`HostTally`] has them.
+    pub(crate) words: Buffer<u32>,
+}
+
+/// A tally read back to the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostTally {
+    /// Empty clusters that became parts of others.
+    pub splits: usize,
+    /// True where sums overflowed float32: centroids are useless from then on.
+    pub overflowed: bool,
+}
+
 /// Candidates in the order of their distance, k a query; places that found none hold [`TopK::NONE`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TopK {

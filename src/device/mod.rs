@@ -19,10 +19,8 @@ mod stages;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, HostTally, Matrix, TopK, UpdateTally};
 use bytemuck::Pod;
-use rayon::prelude::*;
-
-pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, Matrix, TopK};
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
 pub use gpu::{GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
@@ -34,10 +32,8 @@ pub use rows::{RowFormat, RowSet};
 pub use stages::{BlendOutcome, BlendedRows, Method};
 
 pub(crate) use cpu::blend::Neighborhood;
-use cpu::bounds::SketchTable;
-use cpu::sketch::Basis;
+pub(crate) use cpu::centroid_means::means;
 pub(crate) use cpu::weighted_sum::WeightedSum;
-use gpu::sketch::TableSketches;
 pub(crate) use gpu::{Live, LiveCodes, Recording};
 pub(crate) use stages::{check_blend, check_k};
 
@@ -238,17 +234,33 @@ impl Device {
     /// # Errors
     /// As [`Device::upload`].
     pub fn cluster_sums(&self, nlist: usize, dim: usize) -> Result<ClusterSums> {
-        let (stride, data, counts, costs) = match &self.engine {
-            Engine::Cpu => {
-                let zeros = |len: usize| Buffer::on_host(vec![0.0; len]);
-                (dim, zeros(nlist * dim), Buffer::on_host(vec![0; nlist]), zeros(nlist))
-            }
-            Engine::Gpu(gpu) => {
-                let stride = gpu::stride_of(dim);
-                (stride, gpu.zeros(nlist * stride)?, gpu.zeros(nlist)?, gpu.zeros(nlist)?)
-            }
-        };
-        Ok(ClusterSums { sums: Matrix::new(data, nlist, dim, stride), counts, costs })
+        let stride = if self.is_cpu() { dim } else { gpu::stride_of(dim) };
+        let sums = Matrix::new(self.zeros(nlist * stride)?, nlist, dim, stride);
+        Ok(ClusterSums { sums, counts: self.zeros(nlist)?, costs: self.zeros(nlist)? })
+    }
+
+    /// A tally of nothing, for [`Device::centroid_means`].
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub fn update_tally(&self) -> Result<UpdateTally> {
+        Ok(UpdateTally { words: self.zeros(2)? })
+    }
+
+    /// Reads a tally back.
+    ///
+    /// # Errors
+    /// As [`Device::download`].
+    pub fn download_tally(&self, tally: &UpdateTally) -> Result<HostTally> {
+        let words = self.view(&tally.words)?;
+        Ok(HostTally { splits: words[0] as usize, overflowed: words[1] != 0 })
+    }
+
+    fn zeros<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
+        match &self.engine {
+            Engine::Cpu => Ok(Buffer::on_host(vec![T::zeroed(); len])),
+            Engine::Gpu(gpu) => gpu.zeros(len),
+        }
     }
 
     /// Makes centroids (row-major, nlist × `dim`) ready for comparing rows with them.
@@ -260,55 +272,7 @@ impl Device {
     /// # Errors
     /// As [`Device::upload`].
     pub fn centroid_table(&self, centroids: &[f32], dim: usize, metric: Metric) -> Result<CentroidTable> {
-        let basis = || if self.is_cpu() { Basis::of(centroids, dim).map(Arc::new) } else { None };
-        self.centroid_table_with(centroids, dim, metric, basis)
-    }
-
-    /// The table of as many centroids that moved since `before` was made: what takes long to find is taken over.
-    ///
-    /// # Errors
-    /// As [`Device::upload`].
-    pub fn moved_centroids(&self, before: &CentroidTable, centroids: &[f32]) -> Result<CentroidTable> {
-        let basis = || before.sketch.as_ref().filter(|_| self.is_cpu()).map(|sketch| sketch.basis().clone());
-        let moved = self.centroid_table_with(centroids, before.dim(), before.metric, basis)?;
-        Ok(CentroidTable { sketches: before.sketches.moved(), ..moved })
-    }
-
-    fn centroid_table_with(
-        &self,
-        centroids: &[f32],
-        dim: usize,
-        metric: Metric,
-        basis: impl FnOnce() -> Option<Arc<Basis>>,
-    ) -> Result<CentroidTable> {
-        let nlist = checked_rows(centroids.len(), dim)?;
-        let mut mean = vec![0.0f64; dim];
-        if metric == Metric::L2 {
-            for centroid in centroids.chunks_exact(dim) {
-                mean.iter_mut().zip(centroid).for_each(|(m, &c)| *m += f64::from(c) / nlist as f64);
-            }
-        }
-        let (mut shifted, mut bias) = (vec![0.0; centroids.len()], vec![0.0; nlist]);
-        let each = shifted.par_chunks_exact_mut(dim).zip(&mut bias).zip(centroids.par_chunks_exact(dim));
-        each.for_each(|((shifted, bias), centroid)| {
-            let mut half_norm_and_dot = 0.0;
-            for ((out, &c), &m) in shifted.iter_mut().zip(centroid).zip(&mean) {
-                *out = (f64::from(c) - m) as f32;
-                half_norm_and_dot += f64::from(*out) * (0.5 * f64::from(*out) + m);
-            }
-            *bias = if metric == Metric::L2 { -half_norm_and_dot as f32 } else { 0.0 };
-        });
-        let (shifted, bias) = match &self.engine {
-            Engine::Cpu => {
-                let data = Buffer::on_host(cpu::scores::panels(&shifted, dim));
-                bias.resize(nlist.next_multiple_of(cpu::scores::PANEL), f32::NEG_INFINITY);
-                (Matrix::new(data, nlist, dim, dim), Buffer::on_host(bias))
-            }
-            Engine::Gpu(gpu) => (gpu.upload_matrix(&shifted, nlist, dim)?, gpu.upload(&bias)?),
-        };
-        let sketch = basis().map(|basis| Arc::new(SketchTable::new(basis, centroids, metric)));
-        let (centroids, sketches) = (self.upload(centroids, dim)?, TableSketches::default());
-        Ok(CentroidTable { centroids, shifted, bias, sketch, sketches, metric })
+        self.centroid_table_of(self.upload(centroids, dim)?, metric, None)
     }
 }
 

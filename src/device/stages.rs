@@ -1,6 +1,6 @@
 //! The stages that every device offers: shapes are checked here, once for all devices.
 
-use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK};
+use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK, UpdateTally};
 use super::codes::{CodeSet, ScanRequest, ScanTopK};
 use super::lookup_tables::LookupTables;
 use super::ranges::RowRanges;
@@ -134,6 +134,54 @@ impl Device {
         match &self.engine {
             Engine::Cpu => cpu::centroid_update::centroid_update(rows, nearest, sums),
             Engine::Gpu(gpu) => gpu::centroid_update::centroid_update(gpu, rows, nearest, sums),
+        }
+    }
+
+    /// New centroids: the mean of each cluster's rows. An empty cluster becomes a part of a populous one, drawn by `seed`
+    /// with a probability that grows with its size: the parts take its centroid, nudged apart by 1/1024 at most (faiss's
+    /// `split_clusters`), and one seed draws the same on every device. Where no cluster has two rows left an empty one
+    /// keeps its `old` centroid. What happened is added to `tally`. For fewer than 2³² rows.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where shapes differ.
+    pub fn centroid_means(
+        &self,
+        sums: ClusterSums,
+        old: &CentroidTable,
+        seed: u32,
+        tally: &mut UpdateTally,
+    ) -> Result<Matrix> {
+        let (nlist, dim) = (sums.sums.rows, sums.sums.dim);
+        if (nlist, dim) != (old.nlist(), old.dim()) {
+            let found = format!("{nlist} × {dim} for {} centroids of {}", old.nlist(), old.dim());
+            return Err(Error::parameter("sums", found, "pass those of the same centroids"));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::centroid_means::centroid_means(sums, old, seed, tally),
+            Engine::Gpu(gpu) => gpu::centroid_means::centroid_means(gpu, &sums, old, seed, tally),
+        }
+    }
+
+    /// [`Device::centroid_table`] of centroids that lie on the device. Where they moved since the table `before` was made,
+    /// what takes long to find is taken over from it.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the shapes differ; [`Error::OutOfMemory`] where the device has no room.
+    pub fn centroid_table_of(
+        &self,
+        centroids: Matrix,
+        metric: Metric,
+        before: Option<&CentroidTable>,
+    ) -> Result<CentroidTable> {
+        if let Some(Matrix { rows, dim, .. }) = before.map(|before| &before.centroids)
+            && (*rows, *dim) != (centroids.rows, centroids.dim)
+        {
+            let found = format!("{} × {}", centroids.rows, centroids.dim);
+            return Err(Error::parameter("centroids", found, format!("those before were {rows} × {dim}")));
+        }
+        match &self.engine {
+            Engine::Cpu => cpu::centroid_table::centroid_table(centroids, metric, before),
+            Engine::Gpu(gpu) => gpu::centroid_table::centroid_table(gpu, centroids, metric, before),
         }
     }
 

@@ -28,13 +28,13 @@ fn few_are_left(device: &Device, metric: Metric) -> Result<(), Failed> {
     ensure(left <= (count * nlist / 10) as u64, || format!("{left} of {} are left", count * nlist))
 }
 
-/// Centroids a thousand times shorter and longer than the rows.
+/// Centroids much shorter and longer than the rows.
 fn lengths(device: &Device, metric: Metric) -> Result<(), Failed> {
     let (dim, nlist) = (128, 300);
     let rows = correlated(70, dim, 21);
     let mut centroids = correlated(nlist, dim, 22);
     for (centroid, i) in centroids.chunks_exact_mut(dim).zip(0..) {
-        let scale = [1e-3, 1.0, 1e3][i % 3];
+        let scale = [1.0 / 32.0, 1.0, 32.0][i % 3];
         centroid.iter_mut().for_each(|x| *x *= scale);
     }
     let table = device.centroid_table(&centroids, dim, metric)?;

@@ -4,6 +4,8 @@
 
 mod blend;
 mod bounds;
+mod centroid_means;
+mod centroid_table;
 mod centroid_update;
 mod compare;
 #[path = "../common/devices.rs"]
@@ -33,13 +35,15 @@ pub type Run = Box<dyn Fn(&Device) -> Result<(), Failed> + Send + Sync>;
 
 type Stage = (&'static str, fn() -> Vec<Case>);
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 17] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("sketch", sketch::cases),
     ("bounds", bounds::cases),
     ("compare", compare::cases),
     ("centroid_update", centroid_update::cases),
+    ("centroid_means", centroid_means::cases),
+    ("centroid_table", centroid_table::cases),
     ("exact_topk", exact_topk::cases),
     ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),

@@ -50,6 +50,7 @@ fn check(device: &Device, metric: Metric, rows: &[f32], centroids: &[f32], dim: 
     check_found(device, metric, rows, centroids, dim, &found)
 }
 
+/// The labels, each of a centroid that is as near as any in float64.
 pub fn check_found(
     device: &Device,
     metric: Metric,

@@ -49,7 +49,7 @@ fn moved(device: &Device) -> Result<(), Failed> {
     let table = device.centroid_table(&before, dim, metric)?;
     let uploaded = device.upload(&rows, dim)?;
     device.nearest_centroid_by(&uploaded, &table, Method::Sketches)?;
-    let table = device.moved_centroids(&table, &after)?;
+    let table = device.centroid_table_of(device.upload(&after, dim)?, metric, Some(&table))?;
     let found = device.nearest_centroid_by(&uploaded, &table, Method::Sketches)?;
     check_found(device, metric, &rows, &after, dim, &found).map(drop)
 }

@@ -11,6 +11,8 @@ pub(super) mod sketch;
 pub(super) mod weighted_sum;
 
 pub(super) mod blend;
+pub(super) mod centroid_means;
+pub(super) mod centroid_table;
 pub(super) mod centroid_update;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;

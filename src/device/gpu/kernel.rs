@@ -3,6 +3,7 @@
 use super::Gpu;
 use super::autotune::Tile;
 use super::pipeline_cache::PipelineCache;
+use crate::device::cpu::centroid_means::NUDGE;
 use crate::error::Result;
 
 /// How a kernel uses one of its bindings.
@@ -141,6 +142,18 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
 };
+pub(super) static CENTROID_MEANS: GpuKernel = GpuKernel {
+    name: "centroid_means",
+    source: wgsl!("centroid_means"),
+    bindings: &[Uniform, Read, Read, Read, Write, Write, Write],
+    constants: &[("NUDGE", NUDGE as f64)],
+};
+pub(super) static CENTROID_TABLE: GpuKernel = GpuKernel {
+    name: "centroid_table",
+    source: wgsl!("centroid_table"),
+    bindings: &[Uniform, Read, Write, Write, Write],
+    constants: &[],
+};
 pub(super) static EXACT_TOPK: [[GpuKernel; 2]; 2] =
     by_metric_and_rows!("exact_topk"; &[Uniform, Read, Read, Read, Read, Write, Write]);
 pub(super) static DISTANCE_SUBSET: [[GpuKernel; 2]; 2] =
@@ -194,6 +207,8 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     let mut kernels = vec![
         &COMPARE,
         &CENTROID_UPDATE,
+        &CENTROID_MEANS,
+        &CENTROID_TABLE,
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
@@ -334,8 +349,8 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, centroid_update, compare, distance_subset, exact_topk, fast_scan, l2_normalize, lookup_tables,
-        nearest_centroid, pq_encode, pq_update, select_topk, sketch,
+        blend, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk, fast_scan,
+        l2_normalize, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk, sketch,
     };
     use super::*;
 
@@ -365,6 +380,9 @@ pub(crate) mod layouts {
         check(&COMPARE, compare::Params::layout());
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
+        check(&CENTROID_MEANS, centroid_means::Params::layout());
+        check(&CENTROID_MEANS, centroid_means::Before::layout());
+        check(&CENTROID_TABLE, centroid_table::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Task::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Entry::layout());

@@ -12,6 +12,8 @@ mod recording;
 
 pub(super) mod blend;
 pub(super) mod bounds;
+pub(super) mod centroid_means;
+pub(super) mod centroid_table;
 pub(super) mod centroid_update;
 pub(super) mod compare;
 pub(super) mod distance_subset;
@@ -92,6 +94,8 @@ struct Stages {
     compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
+    centroid_means: Lazy<centroid_means::CentroidMeans>,
+    centroid_table: Lazy<centroid_table::MakeTable>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,
     lookup_tables: Lazy<lookup_tables::MakeTables>,

@@ -1,0 +1,46 @@
+//! Launches `shaders/centroid_means.wgsl`: new centroids of a k-means.
+
+use super::kernel::{CENTROID_MEANS, Pipelines, wgsl_struct};
+use super::{Gpu, grid};
+use crate::device::buffer::{CentroidTable, ClusterSums, Matrix, UpdateTally};
+use crate::error::Result;
+
+wgsl_struct!(Params { nlist, stride, seed });
+// Filled on the GPU; the host only makes room.
+wgsl_struct!(Before { spare, empty });
+
+#[derive(Debug)]
+pub(crate) struct CentroidMeans(Pipelines<2>);
+
+impl CentroidMeans {
+    fn get(gpu: &Gpu) -> Result<&Self> {
+        let entries = ["scan_counts", "place_means"];
+        gpu.stages.centroid_means.get_or_make(|| Pipelines::new(gpu, &CENTROID_MEANS, entries).map(Self))
+    }
+}
+
+pub(crate) fn centroid_means(
+    gpu: &Gpu,
+    sums: &ClusterSums,
+    old: &CentroidTable,
+    seed: u32,
+    tally: &mut UpdateTally,
+) -> Result<Matrix> {
+    let name = "centroid_means";
+    let kernel = &CentroidMeans::get(gpu)?.0;
+    let Matrix { rows: nlist, dim, stride, .. } = sums.sums;
+    let centroids = Matrix::new(gpu.zeros(nlist * stride)?, nlist, dim, stride);
+    let before = gpu.zeros::<Before>(nlist + 1)?;
+    let buffers = [
+        &gpu.params(&Params { nlist: nlist as u32, stride: stride as u32 / 4, seed })?,
+        old.centroids.data.gpu(gpu, name)?,
+        sums.sums.data.gpu(gpu, name)?,
+        sums.counts.gpu(gpu, name)?,
+        before.gpu(gpu, name)?,
+        centroids.data.gpu(gpu, name)?,
+        tally.words.gpu(gpu, name)?,
+    ];
+    let bindings = kernel.bind(gpu, &buffers)?;
+    gpu.submit(name, &[kernel.step(0, &bindings, [1, 1, 1]), kernel.step(1, &bindings, grid(nlist))])?;
+    Ok(centroids)
+}

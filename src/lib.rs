@@ -35,6 +35,7 @@
 //! | [`features`] | what comes in: experiment folders and `.npy` files, read in batches |
 //! | [`factory`] | what is asked for: faiss's factory strings, metrics |
 //! | [`device`] | where it runs: the CPU engine or a GPU, and the stages both offer |
+//! | [`selftest`] | whether a device computes right: every stage against float64 |
 //! | [`cluster`] | k-means over those stages; the rows that stand for a voice |
 //! | [`index`] | the index, recipes for its parameters, and the searcher |
 //! | [`faiss`] | faiss files, in and out |
@@ -53,6 +54,7 @@ pub mod features;
 pub mod index;
 mod output;
 pub mod retrieval;
+pub mod selftest;
 
 pub use error::{Error, Result};
 pub use output::{Existing, check_free, write_bytes};

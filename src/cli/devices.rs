@@ -38,7 +38,7 @@ impl Display for DevicesReport {
     }
 }
 
-fn describe(f: &mut fmt::Formatter<'_>, info: &DeviceInfo) -> fmt::Result {
+pub fn describe(f: &mut fmt::Formatter<'_>, info: &DeviceInfo) -> fmt::Result {
     line(f, "  name", &info.name)?;
     line(f, "  kind", format_args!("{}, {}", info.device_type, info.backend))?;
     line(f, "  driver", &info.driver)?;

@@ -18,6 +18,7 @@ mod plot;
 mod progress;
 mod report;
 mod search;
+mod selftest;
 mod truth;
 mod tune;
 
@@ -30,7 +31,7 @@ use rvc_gpu_index::Result;
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index build logs/my-voice
   rvc-gpu-index search logs/my-voice/added_IVF77_Flat_nprobe_1_my-voice_v2.index frames.npy
-  rvc-gpu-index devices
+  rvc-gpu-index selftest --device all
 
 Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed.";
 
@@ -54,20 +55,29 @@ enum Command {
     Compress(compress::CompressArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
+    Selftest(selftest::SelftestArgs),
     Completions(completions::CompletionsArgs),
 }
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
     let outcome = execute(&Cli::parse().command);
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let error = match outcome {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     // Where stderr is closed, the exit code still tells.
     let _ = writeln!(io::stderr(), "error: {error}");
     ExitCode::from(if error.is_usage() { 2 } else { 1 })
 }
 
-fn execute(command: &Command) -> Result<()> {
+fn execute(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Selftest(args) => {
+            let found = selftest::run(args)?;
+            report::print(&found, args.json)?;
+            return Ok(if found.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Build(args) => args.job.print(&build::run(args)?),
         Command::Search(args) => args.job.print(&search::run(args)?),
         Command::Blend(args) => args.job.print(&blend::run(args)?),
@@ -79,7 +89,8 @@ fn execute(command: &Command) -> Result<()> {
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ const PAUSE: Duration = Duration::from_secs(3);
 /// Draws a bar on a terminal, writes a line now and then elsewhere.
 pub struct Progress {
     style: Style,
+    /// What is counted.
+    unit: &'static str,
     step: Option<Step>,
     /// When the last line was written.
     said: Instant,
@@ -26,26 +28,33 @@ enum Style {
 
 struct Step {
     name: &'static str,
+    unit: &'static str,
     started: Instant,
     /// Goes away when dropped.
     bar: ProgressBar,
 }
 
 impl Progress {
+    /// Counts rows.
     pub fn new(quiet: bool) -> Self {
+        Self::of("rows", quiet)
+    }
+
+    /// Counts what `unit` names.
+    pub fn of(unit: &'static str, quiet: bool) -> Self {
         let style = match quiet {
             true => Style::Silent,
             false if io::stderr().is_terminal() => Style::Bar,
             false => Style::Lines,
         };
-        Self { style, step: None, said: Instant::now() }
+        Self { style, unit, step: None, said: Instant::now() }
     }
 
-    /// `done` of `total` rows have gone through a step; another name starts another step.
+    /// `done` of `total` have gone through a step; another name starts another step.
     pub fn at(&mut self, name: &'static str, done: usize, total: usize) {
         let style = &self.style;
         if self.step.as_ref().is_none_or(|step| step.name != name) {
-            self.step = Some(Step::new(name, total, *style == Style::Bar));
+            self.step = Some(Step::new((name, self.unit), total, *style == Style::Bar));
         }
         let Some(step) = &self.step else { return };
         step.bar.set_position(done as u64);
@@ -67,32 +76,40 @@ impl Progress {
     }
 
     pub fn warn(&mut self, warning: &str) {
+        self.note(&format!("warning: {warning}"));
+    }
+
+    /// Writes a line.
+    pub fn note(&mut self, line: &str) {
         self.finish();
         if self.style != Style::Silent {
-            let _ = writeln!(io::stderr(), "warning: {warning}");
+            let _ = writeln!(io::stderr(), "{line}");
         }
     }
 }
 
 impl Step {
-    fn new(name: &'static str, total: usize, drawn: bool) -> Self {
-        let template = "{msg:<9} [{bar:32}] {percent:>3}% {human_pos} of {human_len} rows, {rate} rows/s, {eta} left";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    fn new((name, unit): (&'static str, &'static str), total: usize, drawn: bool) -> Self {
+        let template = format!(
+            "{{msg:<9}} [{{bar:32}}] {{percent:>3}}% {{human_pos}} of {{human_len}} {unit}, {{rate}} {unit}/s, {{eta}} left"
+        );
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
             let _ = write!(out, "{:.0}", state.per_sec());
         });
         let bar = if drawn { ProgressBar::new(total as u64) } else { ProgressBar::hidden() };
         let bar = bar.with_style(style.progress_chars("=> ")).with_message(name).with_finish(ProgressFinish::AndClear);
-        Self { name, started: Instant::now(), bar }
+        Self { name, unit, started: Instant::now(), bar }
     }
 
     fn say(&self, done: usize, total: usize) {
+        let unit = self.unit;
         let seconds = self.started.elapsed().as_secs_f64();
         let left = seconds * total.saturating_sub(done) as f64 / done.max(1) as f64;
         let rate = done as f64 / seconds.max(f64::EPSILON);
         let _ = writeln!(
             io::stderr(),
-            "{}: {:.0}%, {done} of {total} rows, {rate:.0} rows/s, {left:.0} s left",
+            "{}: {:.0}%, {done} of {total} {unit}, {rate:.0} {unit}/s, {left:.0} s left",
             self.name,
             100.0 * done as f64 / total.max(1) as f64
         );

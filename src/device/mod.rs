@@ -34,6 +34,8 @@ pub use stages::{BlendOutcome, BlendedRows, Method};
 pub(crate) use cpu::blend::Neighborhood;
 pub(crate) use cpu::centroid_means::means;
 pub(crate) use cpu::weighted_sum::WeightedSum;
+#[cfg(test)]
+pub(crate) use gpu::broken;
 pub(crate) use gpu::{Live, LiveCodes, Recording};
 pub(crate) use stages::{check_blend, check_k};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 6] = [
     &["error", "output", "factory", "features"],
     &["device"],
-    &["cluster"],
+    &["cluster", "selftest"],
     &["index", "faiss"],
     &["retrieval", "bench"],
     &["cli"],
@@ -27,7 +27,7 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
     ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording", "autotune", "cache", "pipeline_cache"]),
     ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
-    ("tests/conformance", "rs", &["main", "oracle"]),
+    ("src/selftest", "rs", &["mod", "oracle"]),
 ];
 
 /// The files that may say `unsafe`.

@@ -1,5 +1,7 @@
 //! Kernels: composed WGSL, its bindings, and the pipelines made of it.
 
+use std::borrow::Cow;
+
 use super::Gpu;
 use super::autotune::Tile;
 use super::pipeline_cache::PipelineCache;
@@ -247,7 +249,7 @@ impl<const N: usize> Pipelines<N> {
             });
             let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
                 label: Some(kernel.name),
-                source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
+                source: wgpu::ShaderSource::Wgsl(source_of(kernel)),
             });
             let entries = entries.map(|entry| {
                 device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -302,6 +304,31 @@ impl Step {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
+    }
+}
+
+#[cfg(not(test))]
+fn source_of(kernel: &GpuKernel) -> Cow<'static, str> {
+    kernel.source.into()
+}
+
+/// As it is, or broken on purpose.
+#[cfg(test)]
+fn source_of(kernel: &GpuKernel) -> Cow<'static, str> {
+    match broken::SWAP.get() {
+        Some((name, from, to)) if name == kernel.name => kernel.source.replace(from, to).into(),
+        _ => kernel.source.into(),
+    }
+}
+
+/// Kernels that compute wrong, to see that it is found out.
+#[cfg(test)]
+pub(crate) mod broken {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// The kernel that this thread compiles with one text in the place of another.
+        pub(crate) static SWAP: Cell<Option<(&'static str, &'static str, &'static str)>> = const { Cell::new(None) };
     }
 }
 

@@ -39,6 +39,8 @@ use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
 pub(crate) use kernel::Step;
+#[cfg(test)]
+pub(crate) use kernel::broken;
 pub use kernel::{GpuKernel, kernels};
 use pipeline_cache::PipelineCache;
 pub(crate) use recording::{Live, LiveCodes, Recording};

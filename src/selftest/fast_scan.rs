@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, ScanRequest, TopK};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, ScanRequest, TopK};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for m in [1, 2, 3, 7, 64, 127, 128, 129, 384, 600] {
         cases.push((format!("m{m}"), Box::new(move |device| check(device, m, &[70], 5, 9))));
     }

@@ -1,14 +1,14 @@
 //! The nprobe nearest centroids of each row.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::Device;
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::Device;
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, correlated, ensure, key, random, tolerance};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for dim in DIMS {
             cases.push((

@@ -3,16 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, RowFormat, RowRanges, RowSet, TopK};
-use rvc_gpu_index::factory::Metric;
-use rvc_gpu_index::features::MemoryRows;
+use super::Failed;
+use crate::device::{Device, RowFormat, RowRanges, RowSet, TopK};
+use crate::factory::Metric;
+use crate::features::MemoryRows;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, close, correlated, distance, ensure, kept, key, random, tolerance};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for dim in DIMS {
             cases.push((format!("{metric}_all_d{dim}"), Box::new(move |device| all(device, metric, 17, 200, dim, 8))));

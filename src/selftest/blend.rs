@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{BlendOutcome, Device, RowFormat, TopK};
-use rvc_gpu_index::features::MemoryRows;
+use super::Failed;
+use crate::device::{BlendOutcome, Device, RowFormat, TopK};
+use crate::features::MemoryRows;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, ensure, kept, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for format in [RowFormat::F32, RowFormat::F16] {
         for dim in DIMS {
             cases.push((format!("{format:?}_d{dim}"), Box::new(move |d| random_frames(d, format, (9, dim, 8), 2.0))));

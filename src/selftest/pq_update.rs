@@ -1,15 +1,15 @@
 //! Sub-vectors, squared errors and counts added to the sums of their codes.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, HostSums, PQ_CENTROIDS};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, HostSums, PQ_CENTROIDS};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{close, distance, ensure, random};
 use super::pq_encode::{ROWS, SHAPES};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for (m, dsub) in SHAPES {
         cases.push((format!("m{m}_dsub{dsub}"), Box::new(move |device| check(device, &[300], m, dsub))));
     }

@@ -1,14 +1,14 @@
 //! Rows, distances and counts added to the sums of their labels.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, HostSums};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, HostSums};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, close, ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for dim in DIMS {
         cases.push((format!("d{dim}"), Box::new(move |device| check(device, &[300], 40, dim))));
     }

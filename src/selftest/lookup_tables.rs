@@ -1,16 +1,16 @@
 //! u8 look-up tables: entries, scale and biases against faiss's formulas in float64. A byte may be off by one only where
 //! its value lies so near a rounding edge that the order of float32 operations decides.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, PQ_CENTROIDS, Probes, TopK};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, PQ_CENTROIDS, Probes, TopK};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{close, distance, ensure, random};
 use super::pq_encode::SHAPES;
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for (m, dsub) in SHAPES {
             let name = format!("{metric}_m{m}_dsub{dsub}");
@@ -117,7 +117,9 @@ impl Truth {
             let share = |all: usize| number * all / queries.rows()..(number + 1) * all / queries.rows();
             let exact = self.exact(query, &numbers[number * per_query..][..per_query]);
             let found = (&entries[share(entries.len())], &biases[share(biases.len())], &scales[share(scales.len())]);
-            exact.check(self.m, self.lists.is_some(), found).map_err(|error| format!("query {number}: {error:?}"))?;
+            exact
+                .check(self.m, self.lists.is_some(), found)
+                .map_err(|Failed(error)| format!("query {number}: {error}"))?;
         }
         Ok(())
     }
@@ -144,7 +146,7 @@ impl Exact {
         for (number, (value, &bias)) in in_biases.iter().zip(biases).enumerate() {
             let value = (value - least(in_biases)) * a + 0.5;
             let slack = a * 2.0 * (self.slack.1 + self.slack.0 * of_tables) + 1e-6 * value;
-            whole(bias, value, slack).map_err(|error| format!("bias {number}: {error:?}"))?;
+            whole(bias, value, slack).map_err(|Failed(error)| format!("bias {number}: {error}"))?;
         }
         let padded = m.next_multiple_of(2);
         ensure(bytes.len() == tables.len() * padded * PQ_CENTROIDS, || format!("{} entries", bytes.len()))?;
@@ -155,7 +157,7 @@ impl Exact {
                 for (entry, &byte) in entries.iter().zip(bytes) {
                     let value = (entry - least(entries)) * a + 0.5;
                     whole(byte.into(), value, a * 2.0 * self.slack.0 + 1e-6 * value)
-                        .map_err(|error| format!("sub-quantizer {sub}: {error:?}"))?;
+                        .map_err(|Failed(error)| format!("sub-quantizer {sub}: {error}"))?;
                 }
             }
         }

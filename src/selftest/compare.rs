@@ -1,16 +1,16 @@
 //! Comparison of rows with the centroids that bounds leave: many of them, equal ones, and rows that no bound is known of.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, Method, Tile};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, Method, Tile};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{correlated, ensure};
 
 const DIM: usize = 130;
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         cases.push((format!("{metric}_equal_ones"), Box::new(move |device| equal_ones(device, metric))));
         cases.push((format!("{metric}_odd_rows"), Box::new(move |device| odd_rows(device, metric))));

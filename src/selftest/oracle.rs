@@ -1,14 +1,39 @@
 //! The plain float64 truth that stages are measured against, and the data they are measured on.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::RowFormat;
-use rvc_gpu_index::factory::Metric;
+use std::cell::RefCell;
+
+use super::Failed;
+use crate::device::RowFormat;
+use crate::factory::Metric;
 
 /// Widths: below, at and above a vec4, a tile and a SIMD register, and those of voices.
 pub const DIMS: [usize; 7] = [1, 3, 64, 100, 256, 257, 768];
 
+thread_local! {
+    /// What was drawn since it was last asked, so that who sees a case fail knows what it computed on.
+    static DRAWN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What this thread drew since it asked last, in words.
+pub fn drawn() -> String {
+    DRAWN.take().join(", ")
+}
+
+fn note(words: String) {
+    DRAWN.with_borrow_mut(|drawn| {
+        if !drawn.contains(&words) {
+            drawn.push(words);
+        }
+    });
+}
+
 /// Reproducible values in −1..1 (a 64-bit linear congruential generator).
 pub fn random(count: usize, seed: u64) -> Vec<f32> {
+    note(format!("{count} random values of seed {seed}"));
+    uniform(count, seed)
+}
+
+fn uniform(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -20,8 +45,9 @@ pub fn random(count: usize, seed: u64) -> Vec<f32> {
 /// Values that vary in a few directions much more than in the others, as features do, around a mean far from 0.
 pub fn correlated(rows: usize, dim: usize, seed: u64) -> Vec<f32> {
     const DIRECTIONS: usize = 12;
-    let (directions, mean) = (random(DIRECTIONS * dim, 1001), random(dim, 1002));
-    let (amounts, noise) = (random(rows * DIRECTIONS, seed), random(rows * dim, seed + 1));
+    note(format!("{rows} correlated rows of {dim} of seed {seed}"));
+    let (directions, mean) = (uniform(DIRECTIONS * dim, 1001), uniform(dim, 1002));
+    let (amounts, noise) = (uniform(rows * DIRECTIONS, seed), uniform(rows * dim, seed + 1));
     let mut values = noise;
     for (row, amounts) in values.chunks_exact_mut(dim).zip(amounts.chunks_exact(DIRECTIONS)) {
         for (i, x) in row.iter_mut().enumerate() {

@@ -1,10 +1,10 @@
 //! The 4-bit code of each row.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, PQ_CENTROIDS, flat_codes};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, PQ_CENTROIDS, flat_codes};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{distance, ensure, random, tolerance};
 
 /// (M, dsub): odd and even M around a byte, a word and a tile of codes.
@@ -14,8 +14,8 @@ pub const SHAPES: [(usize, usize); 12] =
 /// Numbers of rows: around a SIMD block, a tile and a block of sums.
 pub const ROWS: [usize; 8] = [0, 1, 15, 16, 31, 33, 128, 129];
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for (m, dsub) in SHAPES {
         cases.push((format!("m{m}_dsub{dsub}"), Box::new(move |device| check(device, 70, m, dsub))));
         cases.push((format!("residual_m{m}_dsub{dsub}"), Box::new(move |device| residuals(device, 70, m, dsub))));

@@ -1,15 +1,15 @@
 //! Sketches: the nearest centroids that they lead to are those of all products, at every shape.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, Method, Tile};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, Method, Tile};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::nearest_centroid::check_found;
 use super::oracle::{correlated, ensure};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         // Around the tiles of rows, centroids and dimensions, and of the words that mark centroids.
         for (rows, nlist, dim) in

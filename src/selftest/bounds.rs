@@ -1,15 +1,15 @@
 //! Bounds: few centroids reach the nearest one's score, and it is always among them.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, Method};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Device, Method};
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::nearest_centroid::check_found;
 use super::oracle::{correlated, ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         cases.push((format!("{metric}_few_are_left"), Box::new(move |device| few_are_left(device, metric))));
         cases.push((format!("{metric}_lengths_far_apart"), Box::new(move |device| lengths(device, metric))));

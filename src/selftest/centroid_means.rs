@@ -1,14 +1,14 @@
 //! New centroids of a k-means: means, and parts of populous clusters for empty ones.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{CentroidTable, ClusterSums, Device, HostTally};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{CentroidTable, ClusterSums, Device, HostTally};
+use crate::factory::Metric;
 
 use super::oracle::{DIMS, close, ensure};
-use super::{Case, Run};
+use super::{Listed, Run};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     let mut case = |name: String, counts: Vec<u32>, dim: usize| {
         let seeds = [0, 1 << 31, 0xdead_beef, u32::MAX];
         let run: Run = Box::new(move |device| seeds.into_iter().try_for_each(|seed| check(device, &counts, dim, seed)));

@@ -1,13 +1,13 @@
 //! The k smallest keys of each segment: exact, bit for bit, with ties by candidate.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, TopK};
+use super::Failed;
+use crate::device::{Device, TopK};
 
-use super::Case;
+use super::Listed;
 use super::oracle::{ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for k in [1, 2, 3, 8, 100, 255, 256, 257, 512, 1000, 1024] {
         cases.push((format!("k{k}"), Box::new(move |device| check(device, &random(9000, k as u64), k))));
     }

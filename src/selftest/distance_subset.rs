@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Device, RowFormat, TopK};
-use rvc_gpu_index::factory::Metric;
-use rvc_gpu_index::features::MemoryRows;
+use super::Failed;
+use crate::device::{Device, RowFormat, TopK};
+use crate::factory::Metric;
+use crate::features::MemoryRows;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, close, distance, ensure, kept, random, tolerance};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for format in [RowFormat::F32, RowFormat::F16] {
             for dim in DIMS {

@@ -1,15 +1,15 @@
 //! Centroids made ready where they lie: what is found by them is the nearest.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::Device;
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::Device;
+use crate::factory::Metric;
 
-use super::Case;
+use super::Listed;
 use super::nearest_centroid::check_found;
 use super::oracle::{DIMS, correlated, ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         for dim in DIMS {
             cases.push((format!("{metric}_d{dim}"), Box::new(move |device| random_case(device, metric, 40, dim))));

@@ -1,13 +1,13 @@
 //! Rows scaled to unit length.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::Device;
+use super::Failed;
+use crate::device::Device;
 
-use super::Case;
+use super::Listed;
 use super::oracle::{DIMS, ensure, random};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for dim in DIMS {
         cases.push((format!("d{dim}"), Box::new(move |device| check(device, random(9 * dim, 3), dim))));
     }

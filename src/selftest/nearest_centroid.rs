@@ -1,14 +1,14 @@
 //! The nearest centroid of each row.
 
-use libtest_mimic::Failed;
-use rvc_gpu_index::device::{Assignment, Device, Method, Tile};
-use rvc_gpu_index::factory::Metric;
+use super::Failed;
+use crate::device::{Assignment, Device, Method, Tile};
+use crate::factory::Metric;
 
 use super::oracle::{DIMS, close, correlated, distance, ensure, key, random, tolerance};
-use super::{Case, Run};
+use super::{Listed, Run};
 
-pub fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = Vec::new();
+pub fn cases() -> Vec<Listed> {
+    let mut cases: Vec<Listed> = Vec::new();
     for tile in Tile::ALL {
         cases.push((format!("tile_{tile}"), Box::new(move |device| every_edge(device, tile))));
     }

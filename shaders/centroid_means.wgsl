@@ -10,6 +10,7 @@
 struct Params {
   nlist: u32,
   stride: u32, // vec4s a centroid
+  dim: u32,    // floats a centroid
   seed: u32,   // where the sampling starts, in 2⁻³² of a step
 }
 
@@ -107,27 +108,28 @@ fn donor_of(sampling: Sampling, number: u32) -> u32 {
   return donor;
 }
 
-// Whose mean a cluster gets, and how far from it.
+// Whose mean a cluster gets, how far from it, and by which Walsh function: these are orthogonal, and the first is
+// faiss's alternation.
 struct Place {
   source: u32,
   nudge: f32,
+  walsh: u32,
 }
 
 fn place_of(cluster: u32) -> Place {
   let totals = before[params.nlist];
-  if totals.empty == 0u { return Place(cluster, 0.0); }
+  if totals.empty == 0u { return Place(cluster, 0.0, 0u); }
   let sampling = Sampling(totals, fraction(totals.empty, totals.spare));
-  var donor = cluster;
-  var part = 0u;
-  if counts[cluster] == 0u {
-    let number = before[cluster].empty;
-    if number >= totals.spare { return Place(cluster, 0.0); }
-    donor = donor_of(sampling, number);
-    part = number - served(sampling, before[donor].spare) + 1u;
+  if counts[cluster] > 0u {
+    let gives = served(sampling, before[cluster + 1u].spare) > served(sampling, before[cluster].spare);
+    return Place(cluster, select(0.0, -NUDGE, gives), 1u);
   }
-  let parts = served(sampling, before[donor + 1u].spare) - served(sampling, before[donor].spare);
-  if parts == 0u { return Place(cluster, 0.0); }
-  return Place(donor, NUDGE * (2.0 * f32(part) / f32(parts) - 1.0));
+  let number = before[cluster].empty;
+  if number >= totals.spare { return Place(cluster, 0.0, 0u); }
+  let donor = donor_of(sampling, number);
+  let part = number - served(sampling, before[donor].spare) + 1u;
+  // There are as many directions as dimensions; parts beyond come nearer.
+  return Place(donor, NUDGE / f32((part + params.dim - 1u) / params.dim), part);
 }
 
 // By its bits: a compiler may take for granted that no float is infinite.
@@ -147,7 +149,8 @@ fn place_means(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgro
     if count > 0u {
       let sum = sums[place.source * params.stride + quad];
       if !is_finite(sum) { atomicOr(&tally[1], 1u); }
-      centroid = sum / f32(count) * (1.0 + place.nudge * vec4(1.0, -1.0, 1.0, -1.0));
+      let odd = countOneBits((4u * quad + vec4(0u, 1u, 2u, 3u)) & vec4(place.walsh)) % 2u;
+      centroid = sum / f32(count) * (1.0 + place.nudge * (1.0 - 2.0 * vec4<f32>(odd)));
     }
     centroids[cluster * params.stride + quad] = centroid;
   }

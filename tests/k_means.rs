@@ -45,12 +45,12 @@ fn objective(rows: &[f32], centroids: &[f32], dim: usize, metric: Metric) -> f64
 fn a_voice_is_clustered_as_well_on_every_device() {
     let (rows, dim) = voice();
     for metric in [Metric::L2, Metric::InnerProduct] {
-        let cpu = train(&Device::cpu(), &rows, dim, 60, metric).unwrap();
+        let cpu = train(&Device::cpu(), &rows, dim, 30, metric).unwrap();
         each_device(|device| {
             let name = &device.info().selector;
-            let trained = train(device, &rows, dim, 60, metric).unwrap();
+            let trained = train(device, &rows, dim, 30, metric).unwrap();
             let told = &trained.training.objective;
-            assert_eq!((trained.centroids.len(), told.len(), trained.training.rows), (60 * dim, 10, 3003), "{name}");
+            assert_eq!((trained.centroids.len(), told.len(), trained.training.rows), (30 * dim, 10, 3003), "{name}");
             let better = |w: &[f64]| if metric == Metric::L2 { w[1] < w[0] } else { w[1] > w[0] };
             assert!(told.windows(2).all(better), "{name}: {told:?}");
             // The first centroids are the same rows everywhere.
@@ -59,7 +59,7 @@ fn a_voice_is_clustered_as_well_on_every_device() {
             assert!(better(&[told[9], exact]) && (exact / told[9] - 1.0).abs() < 1e-2, "{name}: {exact}, {told:?}");
             let by_cpu = objective(&rows, &cpu.centroids, dim, metric);
             assert!((exact / by_cpu - 1.0).abs() < 5e-3, "{name}: {exact}, on the CPU engine {by_cpu}");
-            assert_eq!(train(device, &rows, dim, 60, metric).unwrap(), trained, "{name}");
+            assert_eq!(train(device, &rows, dim, 30, metric).unwrap(), trained, "{name}");
         });
     }
 }

@@ -138,7 +138,7 @@ impl Device {
     }
 
     /// New centroids: the mean of each cluster's rows. An empty cluster becomes a part of a populous one, drawn by `seed`
-    /// with a probability that grows with its size: the parts take its centroid, nudged apart by 1/1024 at most (faiss's
+    /// with a probability that grows with its size: the parts take its centroid, nudged apart by 1/1024 (as in faiss's
     /// `split_clusters`), and one seed draws the same on every device. Where no cluster has two rows left an empty one
     /// keeps its `old` centroid. What happened is added to `tally`. For fewer than 2³² rows.
     ///

@@ -89,14 +89,25 @@ fn expected(counts: &[u32], clusters: &Clusters, dim: usize, seed: u32) -> Vec<f
     let mut empty = (0..counts.len()).filter(|&cluster| counts[cluster] == 0);
     for takers in donors(counts, seed).chunk_by(|a, b| a == b) {
         let mean = &clusters.means[takers[0]];
-        let part = |part: usize| {
-            let nudge = (2.0 * part as f64 / takers.len() as f64 - 1.0) / 1024.0;
-            mean.iter().zip([nudge, -nudge].into_iter().cycle()).map(|(mean, nudge)| mean * (1.0 + nudge)).collect()
+        let part = |size: f64, number: usize| {
+            let nudged = |(i, mean): (usize, &f64)| mean * (1.0 + size / 1024.0 * walsh(number, i));
+            mean.iter().enumerate().map(nudged).collect()
         };
-        expected[takers[0]] = part(0);
-        (1..=takers.len()).zip(empty.by_ref()).for_each(|(number, cluster)| expected[cluster] = part(number));
+        expected[takers[0]] = part(-1.0, 1);
+        for (number, cluster) in (1..=takers.len()).zip(empty.by_ref()) {
+            expected[cluster] = part(1.0 / (1 + (number - 1) / dim) as f64, number);
+        }
     }
     expected.concat()
+}
+
+/// Walsh functions in their natural order, as Sylvester makes them: [W, W; W, −W].
+fn walsh(number: usize, i: usize) -> f64 {
+    if number == 0 || i == 0 {
+        return 1.0;
+    }
+    let both_odd = number % 2 == 1 && i % 2 == 1;
+    walsh(number / 2, i / 2) * if both_odd { -1.0 } else { 1.0 }
 }
 
 fn check(device: &Device, counts: &[u32], dim: usize, seed: u32) -> Result<(), Failed> {

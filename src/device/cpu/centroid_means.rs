@@ -4,7 +4,7 @@
 use crate::device::buffer::{CentroidTable, ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;
 
-/// How far the outermost parts of a split cluster move from its centroid, relative (faiss's EPS).
+/// How far the parts of a split cluster move from its centroid, relative (faiss's EPS).
 pub(crate) const NUDGE: f32 = 1.0 / 1024.0;
 
 pub(crate) fn centroid_means(
@@ -50,15 +50,14 @@ fn split(centroids: &mut [f32], counts: &[u32], dim: usize, seed: u32) -> usize 
     for (donor, &count) in counts.iter().enumerate() {
         before += spare_of(count);
         let first = std::mem::replace(&mut last, served(before));
-        let parts = last - first;
-        if parts == 0 {
-            continue;
-        }
-        for (part, &cluster) in (1..).zip(&empty[first..last]) {
+        for (part, &cluster) in (1_usize..).zip(&empty[first..last]) {
             centroids.copy_within(donor * dim..(donor + 1) * dim, cluster * dim);
-            nudge(&mut centroids[cluster * dim..][..dim], part as f32 / parts as f32);
+            // There are as many directions as dimensions; parts beyond come nearer.
+            nudge(&mut centroids[cluster * dim..][..dim], NUDGE / part.div_ceil(dim) as f32, part);
         }
-        nudge(&mut centroids[donor * dim..][..dim], 0.0);
+        if last > first {
+            nudge(&mut centroids[donor * dim..][..dim], -NUDGE, 1);
+        }
     }
     last
 }
@@ -73,11 +72,10 @@ fn served(before: u64, empty: u64, spare: u64, seed: u32) -> u64 {
     ((before * rate + u64::from(seed)) >> 32).min(empty)
 }
 
-/// Moves a centroid to its place, 0 to 1, on the line between the halves of a split.
-fn nudge(centroid: &mut [f32], place: f32) {
-    let nudge = NUDGE * (2.0 * place - 1.0);
+/// Moves a centroid by a Walsh function: these are orthogonal, and the first is faiss's alternation.
+fn nudge(centroid: &mut [f32], size: f32, walsh: usize) {
     for (i, value) in centroid.iter_mut().enumerate() {
-        *value *= if i % 2 == 0 { 1.0 + nudge } else { 1.0 - nudge };
+        *value *= if (i & walsh).count_ones().is_multiple_of(2) { 1.0 + size } else { 1.0 - size };
     }
 }
 
@@ -100,10 +98,15 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_spread_evenly() {
-        let mut sums = [0.0, 0.0, 1000.0 * 1024.0, 0.0, 0.0];
-        assert_eq!(means(&mut sums, &[0, 0, 1000, 0, 0], &[7.0; 5], 1, start(0.25)), 4);
-        assert_eq!(sums, [1023.5, 1024.0, 1023.0, 1024.5, 1025.0]);
+    fn parts_of_one_cluster_lie_in_different_directions() {
+        let mut sums = [[0.0; 4], [0.0; 4], [1024.0 * 1024.0; 4], [0.0; 4], [0.0; 4], [0.0; 4]];
+        assert_eq!(means(sums.as_flattened_mut(), &[0, 0, 1024, 0, 0, 0], &[7.0; 24], 4, start(0.25)), 5);
+        assert_eq!(sums[0], [1025.0, 1023.0, 1025.0, 1023.0]);
+        assert_eq!(sums[1], [1025.0, 1025.0, 1023.0, 1023.0]);
+        assert_eq!(sums[2], [1023.0, 1025.0, 1023.0, 1025.0]); // the donor
+        assert_eq!(sums[3], [1025.0, 1023.0, 1023.0, 1025.0]);
+        assert_eq!(sums[4], [1025.0, 1025.0, 1025.0, 1025.0]);
+        assert_eq!(sums[5], [1024.5, 1023.5, 1024.5, 1023.5]); // as the first, but nearer
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Gpu, grid};
 use crate::device::buffer::{CentroidTable, ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;
 
-wgsl_struct!(Params { nlist, stride, seed });
+wgsl_struct!(Params { nlist, stride, dim, seed });
 // Filled on the GPU; the host only makes room.
 wgsl_struct!(Before { spare, empty });
 
@@ -30,9 +30,10 @@ pub(crate) fn centroid_means(
     let kernel = &CentroidMeans::get(gpu)?.0;
     let Matrix { rows: nlist, dim, stride, .. } = sums.sums;
     let centroids = Matrix::new(gpu.zeros(nlist * stride)?, nlist, dim, stride);
+    let params = Params { nlist: nlist as u32, stride: stride as u32 / 4, dim: dim as u32, seed };
     let before = gpu.zeros::<Before>(nlist + 1)?;
     let buffers = [
-        &gpu.params(&Params { nlist: nlist as u32, stride: stride as u32 / 4, seed })?,
+        &gpu.params(&params)?,
         old.centroids.data.gpu(gpu, name)?,
         sums.sums.data.gpu(gpu, name)?,
         sums.counts.gpu(gpu, name)?,

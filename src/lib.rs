@@ -59,3 +59,8 @@ pub mod selftest;
 pub use error::{Error, Result};
 pub use output::{Existing, check_free, write_bytes};
 pub use wgpu;
+
+// The code of this page compiles as long as it is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/host.md")]
+struct HostPage;

@@ -248,7 +248,7 @@ fn adapter(info: &DeviceInfo) -> Outcome<wgpu::Adapter> {
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let twins = list().0.into_iter().filter(|other| (&other.name, other.backend) == (&info.name, info.backend));
+    let twins = list().0.into_iter().filter(|other| (&other.name, &other.backend) == (&info.name, &info.backend));
     let place = twins.map(|twin| twin.selector).position(|selector| selector == info.selector).unwrap_or(0);
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let is_one = |adapter: &wgpu::Adapter| {

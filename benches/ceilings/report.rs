@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Display};
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use rvc_gpu_index::bench::UtcTime;
 use rvc_gpu_index::device::DeviceInfo;
 use serde::Serialize;
 
@@ -99,7 +99,7 @@ impl Report {
         let device = machine.device.info().clone();
         Self {
             schema: 1,
-            date: today(),
+            date: UtcTime::now().date().into(),
             commit: commit(),
             quick,
             driver: device.driver.clone(),
@@ -152,17 +152,4 @@ impl Display for Measured {
 fn commit() -> Option<String> {
     let done = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
     done.status.success().then(|| String::from_utf8_lossy(&done.stdout).trim().to_string())
-}
-
-/// The date in UTC, by Howard Hinnant's `civil_from_days`.
-fn today() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) =
-        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
-    format!("{:04}-{month:02}-{day:02}", year_of_era + era * 400 + u64::from(month <= 2))
 }

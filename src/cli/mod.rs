@@ -14,9 +14,9 @@ mod job;
 mod live;
 mod outputs;
 mod plan;
-mod plot;
 mod progress;
 mod report;
+mod report_html;
 mod search;
 mod truth;
 mod tune;
@@ -52,6 +52,7 @@ enum Command {
     Eval(eval::EvalArgs),
     Tune(tune::TuneArgs),
     Compress(compress::CompressArgs),
+    Report(report_html::ReportHtmlArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Completions(completions::CompletionsArgs),
@@ -76,6 +77,7 @@ fn execute(command: &Command) -> Result<()> {
         Command::Eval(args) => args.job.print(&eval::run(args)?),
         Command::Tune(args) => args.job.print(&tune::run(args)?),
         Command::Compress(args) => args.job.print(&compress::run(args)?),
+        Command::Report(args) => report::print(&report_html::run(args)?, args.json),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

@@ -2,7 +2,7 @@
 //! than the CPU engine. Rates count the multiply-adds or look-ups that the stage has to do, for `centroid_update` and the
 //! product quantizer's stages the bytes of rows that they have to read.
 
-#[path = "ceilings/values.rs"]
+#[path = "common/values.rs"]
 mod values;
 
 use std::sync::{Arc, LazyLock};

@@ -40,11 +40,13 @@
 //! | [`index`] | the index, recipes for its parameters, and the searcher |
 //! | [`faiss`] | faiss files, in and out |
 //! | [`retrieval`] | what a voice host does with neighbours: blending, alpha query expansion |
+//! | [`mod@bench`] | what benchmarks measured: result files, and a page about many of them |
 //!
 //! A GPU is reached through [`wgpu`], which this crate re-exports: a host that computes with wgpu itself hands over its
 //! own device with [`device::Device::from_wgpu`].
 #![deny(missing_docs)]
 
+pub mod bench;
 pub mod cluster;
 pub mod device;
 mod error;

@@ -1,10 +1,13 @@
 //! The command `selftest`.
 #![cfg(feature = "cli")]
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
+#[path = "common/fails.rs"]
+mod fails;
 
-use common::fails::fails;
 use common::{Folder, text};
+use fails::fails;
 use serde_json::Value;
 
 fn json(line: &str) -> Value {

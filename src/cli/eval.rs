@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use rvc_gpu_index::bench::{Line, Plot};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Evaluated, GroundTruth, Searcher};
@@ -16,7 +17,6 @@ use super::expand::expanded;
 use super::grid::{self, GridArgs};
 use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
-use super::plot::{Line, Plot};
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
 use super::search::not_unit;
@@ -135,7 +135,7 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
         warnings,
     };
     if let Some(svg) = &args.svg {
-        write_bytes(svg, report.plot(&args.truth.index).svg()?.as_bytes(), args.job.existing())?;
+        write_bytes(svg, report.plot(&args.truth.index).document()?.as_bytes(), args.job.existing())?;
         report.file = Some(WrittenFile::at(svg)?);
     }
     Ok(report)
@@ -167,9 +167,11 @@ impl EvalReport {
     fn plot(&self, index: &Path) -> Plot {
         // Without lists a k_factor would be a line of one point.
         let apart = |a: &Evaluated, b: &Evaluated| a.nprobe.is_none() || a.k_factor == b.k_factor;
-        let lines = self.settings.chunk_by(apart).map(|settings| Line {
+        let lines = self.settings.chunk_by(apart).enumerate().map(|(series, settings)| Line {
             name: settings[0].k_factor.map_or(String::new(), |factor| format!("k_factor {factor}")),
+            series,
             points: settings.iter().map(|at| (1e6 * at.seconds_per_query, at.quality.recall)).collect(),
+            others: Vec::new(),
         });
         let name = index.file_name().unwrap_or_default().to_string_lossy();
         Plot {

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, each from typed arguments to a report.
 
 mod asked;
+mod bench;
 mod blend;
 mod build;
 mod completions;
@@ -14,9 +15,9 @@ mod job;
 mod live;
 mod outputs;
 mod plan;
-mod plot;
 mod progress;
 mod report;
+mod report_html;
 mod search;
 mod selftest;
 mod truth;
@@ -53,9 +54,11 @@ enum Command {
     Eval(eval::EvalArgs),
     Tune(tune::TuneArgs),
     Compress(compress::CompressArgs),
+    Report(report_html::ReportHtmlArgs),
     Info(info::InfoArgs),
     Devices(devices::DevicesArgs),
     Selftest(selftest::SelftestArgs),
+    Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -73,6 +76,11 @@ pub fn run() -> ExitCode {
 
 fn execute(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Bench(args) => {
+            let measured = bench::run(args)?;
+            report::print(&measured, args.json)?;
+            return Ok(if measured.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Command::Selftest(args) => {
             let found = selftest::run(args)?;
             report::print(&found, args.json)?;
@@ -86,6 +94,7 @@ fn execute(command: &Command) -> Result<ExitCode> {
         Command::Eval(args) => args.job.print(&eval::run(args)?),
         Command::Tune(args) => args.job.print(&tune::run(args)?),
         Command::Compress(args) => args.job.print(&compress::run(args)?),
+        Command::Report(args) => report::print(&report_html::run(args)?, args.json),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),
         Command::Completions(args) => completions::run(args),

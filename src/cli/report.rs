@@ -1,5 +1,6 @@
 //! Reports: the same facts as text and as JSON.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -36,12 +37,12 @@ fn stdout_failed(source: io::Error) -> Error {
 pub struct DeviceName {
     selector: String,
     name: String,
-    backend: &'static str,
+    backend: Cow<'static, str>,
 }
 
 impl From<&DeviceInfo> for DeviceName {
     fn from(info: &DeviceInfo) -> Self {
-        Self { selector: info.selector.clone(), name: info.name.clone(), backend: info.backend }
+        Self { selector: info.selector.clone(), name: info.name.clone(), backend: info.backend.clone() }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Which devices are here, how a selector names one, and what `auto` takes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Device, Engine, Tile, cpu, gpu};
 use crate::error::{Error, Result};
 
 /// What kind of hardware a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceType {
     /// A graphics card with memory of its own.
@@ -40,14 +41,14 @@ impl fmt::Display for DeviceType {
 }
 
 /// What is known of a device without using it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceInfo {
     /// A selector that means this device alone.
     pub selector: String,
     /// Name as the driver gives it.
     pub name: String,
     /// `vulkan`, `metal`, `dx12`, `gl`, or `cpu`.
-    pub backend: &'static str,
+    pub backend: Cow<'static, str>,
     /// Driver and its version.
     pub driver: String,
     /// Kind of hardware.
@@ -66,7 +67,7 @@ pub struct DeviceInfo {
     /// Least and greatest subgroup size, where subgroups can be used.
     pub subgroup_size: Option<(u32, u32)>,
     /// Optional features of use to an index: `subgroups`, `f16`, `timestamps`, `cooperative-matrix`.
-    pub features: Vec<&'static str>,
+    pub features: Vec<Cow<'static, str>>,
     /// The tile by which this GPU assigns rows fastest, where [`Device::tune`] or a large build has measured it before.
     pub tile: Option<Tile>,
 }
@@ -76,7 +77,7 @@ impl DeviceInfo {
         Self {
             selector: "cpu".into(),
             name: cpu::describe(),
-            backend: "cpu",
+            backend: "cpu".into(),
             driver: format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")),
             device_type: DeviceType::Cpu,
             max_buffer_size: None,
@@ -108,7 +109,7 @@ impl DeviceInfo {
         Self {
             selector: format!("{}/{backend}", info.name.to_lowercase()),
             name: info.name.clone(),
-            backend,
+            backend: backend.into(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
             device_type: device_type(info),
             max_buffer_size: Some(limits.max_buffer_size),
@@ -119,7 +120,11 @@ impl DeviceInfo {
             subgroup_size: features
                 .contains(wgpu::Features::SUBGROUP)
                 .then_some((info.subgroup_min_size, info.subgroup_max_size)),
-            features: useful.iter().filter(|(_, flag)| features.contains(*flag)).map(|(name, _)| *name).collect(),
+            features: useful
+                .iter()
+                .filter(|(_, flag)| features.contains(*flag))
+                .map(|(name, _)| (*name).into())
+                .collect(),
             tile: gpu::Tuned::of(info).get(),
         }
     }
@@ -293,7 +298,7 @@ mod tests {
     use super::*;
 
     fn device(name: &str, backend: &'static str, device_type: DeviceType) -> DeviceInfo {
-        DeviceInfo { name: name.into(), backend, device_type, ..DeviceInfo::cpu() }
+        DeviceInfo { name: name.into(), backend: backend.into(), device_type, ..DeviceInfo::cpu() }
     }
 
     fn machine() -> Vec<DeviceInfo> {

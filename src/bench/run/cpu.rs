@@ -5,10 +5,10 @@ use std::hint::black_box;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Outcome;
-use super::report::Ceilings;
-use super::sample::{Seconds, wall};
-use super::stages::patience;
+use super::patience;
+use super::sample::{rates, sample, wall};
+use crate::bench::Ceilings;
+use crate::error::Result;
 
 /// Multiply-adds side by side, so that none waits for the one before: 4 cycles of latency, 2 a cycle, and some to spare
 /// within the 16 registers of AVX2.
@@ -17,12 +17,12 @@ const TURNS: usize = 1 << 16;
 /// Larger than any cache that the threads share.
 const COPIED: usize = 256 << 20;
 
-pub fn ceilings(quick: bool) -> Outcome<Ceilings> {
+pub(super) fn ceilings(quick: bool) -> Result<Ceilings> {
     let patience = patience(quick);
     let threads = rayon::current_num_threads();
     let lanes = Arch::new().dispatch(Lanes);
     let multiply_adds = (8 * threads * TURNS * CHAINS * lanes) as f64;
-    let seconds = Seconds::of(patience, || {
+    let seconds = sample(patience, || {
         wall(|| {
             (0..8 * threads).into_par_iter().with_max_len(1).for_each(|seed| {
                 black_box(Arch::new().dispatch(MultiplyAdd(seed as f32)));
@@ -32,7 +32,7 @@ pub fn ceilings(quick: bool) -> Outcome<Ceilings> {
     })?;
     let bytes = if quick { COPIED / 4 } else { COPIED };
     let (from, mut to) = (vec![1u8; bytes], vec![0u8; bytes]);
-    let copy = Seconds::of(patience, || {
+    let copy = sample(patience, || {
         wall(|| {
             let pieces = to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20));
             pieces.for_each(|(to, from)| to.copy_from_slice(from));
@@ -40,11 +40,8 @@ pub fn ceilings(quick: bool) -> Outcome<Ceilings> {
         })
     })?;
     black_box(&to);
-    Ok(Ceilings {
-        flops: 2.0 * multiply_adds / seconds.best,
-        copy: 2.0 * bytes as f64 / copy.best,
-        ..Ceilings::default()
-    })
+    let (flops, copy) = (rates(2.0 * multiply_adds, &seconds)?, rates(2.0 * bytes as f64, &copy)?);
+    Ok(Ceilings { flops, copy, upload: None, readback: None, latency: None })
 }
 
 /// Floats of a SIMD register.

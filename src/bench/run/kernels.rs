@@ -1,10 +1,9 @@
-//! The host's own kernels, which do nothing but multiply and add, or copy.
+//! Kernels that do nothing but multiply and add, or copy.
 
-use rvc_gpu_index::wgpu;
-use rvc_gpu_index::wgpu::util::DeviceExt;
+use wgpu::util::DeviceExt;
 
 /// Invocations a workgroup.
-pub const WORKGROUP: usize = 256;
+pub(super) const WORKGROUP: usize = 256;
 /// Multiply-adds of four lanes a turn of the loop.
 const A_TURN: usize = 32;
 
@@ -49,18 +48,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
 }
 
 /// A kernel with the buffers that it was made for.
-pub struct Kernel {
+pub(super) struct Kernel {
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
 }
 
 impl Kernel {
-    pub fn copy(device: &wgpu::Device, from: &wgpu::Buffer, to: &wgpu::Buffer) -> Self {
+    pub(super) fn copy(device: &wgpu::Device, from: &wgpu::Buffer, to: &wgpu::Buffer) -> Self {
         Self::new(device, COPY, [to, from])
     }
 
     /// `turns` of the loop an invocation.
-    pub fn multiply_add(device: &wgpu::Device, chains: usize, turns: u32) -> Self {
+    pub(super) fn multiply_add(device: &wgpu::Device, chains: usize, turns: u32) -> Self {
         let (factor, summand, never) = (0.75f32, 0.25f32, -1e30f32);
         let words = [factor.to_bits(), summand.to_bits(), never.to_bits(), turns];
         let params = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
@@ -73,7 +72,7 @@ impl Kernel {
     }
 
     /// Floating-point operations of a workgroup of `turns`.
-    pub fn flops(turns: u32) -> f64 {
+    pub(super) fn flops(turns: u32) -> f64 {
         (2 * 4 * A_TURN * WORKGROUP) as f64 * f64::from(turns)
     }
 
@@ -100,7 +99,7 @@ impl Kernel {
     }
 
     /// Records a pass of so many workgroups.
-    pub fn record(
+    pub(super) fn record(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         workgroups: usize,
@@ -115,6 +114,6 @@ impl Kernel {
     }
 }
 
-pub fn buffer(device: &wgpu::Device, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+pub(super) fn buffer(device: &wgpu::Device, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false })
 }

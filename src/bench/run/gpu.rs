@@ -4,16 +4,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pollster::block_on;
-use rvc_gpu_index::device::{Device, DeviceInfo, list, required_features, required_limits};
-use rvc_gpu_index::wgpu;
 use wgpu::BufferUsages as Usage;
 use wgpu::CommandEncoder;
 
-use super::Outcome;
 use super::kernels::{Kernel, WORKGROUP, buffer};
-use super::report::Ceilings;
-use super::sample::{Clock, Seconds, wall};
-use super::stages::patience;
+use super::patience;
+use super::sample::{rates, sample, summary, wall};
+use crate::bench::{Ceilings, Clock, Summary};
+use crate::device::{Device, DeviceInfo, list, required_features, required_limits};
+use crate::error::{Error, Result};
 
 /// Chains of multiply-adds that are tried: many fill a GPU's pipelines, few fit a CPU's registers.
 const CHAINS: [usize; 3] = [2, 4, 8];
@@ -28,7 +27,18 @@ const COPIED: u64 = 256 << 20;
 const MOVED: u64 = 64 << 20;
 const LATENCIES: Duration = Duration::from_millis(200);
 
-pub struct Host {
+#[cfg(test)]
+thread_local! {
+    /// Has this thread's next wait find its device lost.
+    static LOSE_NEXT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(test)]
+pub(super) fn lose_next(lose: bool) {
+    LOSE_NEXT.set(lose);
+}
+
+pub(super) struct Host {
     device: wgpu::Device,
     queue: wgpu::Queue,
     ticks: Option<Ticks>,
@@ -37,7 +47,9 @@ pub struct Host {
     held: usize,
     failed: Arc<OnceLock<String>>,
     /// The cooperative matrices that the adapter offers.
-    pub matrices: Vec<String>,
+    pub(super) matrices: Vec<String>,
+    /// Who makes the GPU.
+    pub(super) vendor: Option<String>,
 }
 
 struct Ticks {
@@ -49,7 +61,7 @@ struct Ticks {
 
 impl Host {
     /// A device of the adapter that the engine would take, and the engine on it.
-    pub fn open(info: &DeviceInfo) -> Outcome<(Self, Device)> {
+    pub(super) fn open(info: &DeviceInfo) -> Result<(Self, Device)> {
         let adapter = adapter(info)?;
         let mut limits = required_limits().or_better_values_from(&adapter.limits());
         // On DX12 this one reserves memory; the default is plenty.
@@ -58,7 +70,8 @@ impl Host {
             required_features: required_features() | adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
             required_limits: limits,
             ..Default::default()
-        }))?;
+        }))
+        .map_err(failed)?;
         let failed = Arc::new(OnceLock::new());
         let report = failed.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -66,7 +79,16 @@ impl Host {
         }));
         let engine = Device::from_wgpu(&adapter.get_info(), device.clone(), queue.clone())?;
         let hold = Kernel::multiply_add(&device, CHAINS[0], 16);
-        let mut host = Self { device, queue, ticks: None, hold, held: 1, failed, matrices: matrices(&adapter) };
+        let mut host = Self {
+            device,
+            queue,
+            ticks: None,
+            hold,
+            held: 1,
+            failed,
+            matrices: matrices(&adapter),
+            vendor: vendor(adapter.get_info().vendor),
+        };
         host.held = host.workgroups_for(&host.hold, HELD)?;
         host.ticks = Ticks::new(&host.device, &host.queue);
         if host.time_of(|encoder| host.hold.record(encoder, host.held, None))? == 0.0 {
@@ -76,12 +98,12 @@ impl Host {
         Ok((host, engine))
     }
 
-    pub fn clock(&self) -> Clock {
+    pub(super) fn clock(&self) -> Clock {
         if self.ticks.is_some() { Clock::Gpu } else { Clock::Wall }
     }
 
     /// Seconds of what `work` submits: by the GPU's clock where it has one, else until the wait for it is over.
-    pub fn time(&self, mut work: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
+    pub(super) fn time(&self, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
         let Some(ticks) = &self.ticks else {
             self.wait()?;
             return wall(|| work().and_then(|()| self.wait()));
@@ -103,7 +125,7 @@ impl Host {
     }
 
     /// The same of what `record` records.
-    fn time_of(&self, record: impl Fn(&mut CommandEncoder)) -> Outcome<f64> {
+    fn time_of(&self, record: impl Fn(&mut CommandEncoder)) -> Result<f64> {
         self.time(|| {
             self.submit(&record);
             Ok(())
@@ -111,12 +133,15 @@ impl Host {
     }
 
     /// Waits for all that was submitted.
-    pub fn wait(&self) -> Outcome<()> {
-        self.device.poll(wgpu::PollType::wait_indefinitely())?;
-        match self.failed.get() {
-            None => Ok(()),
-            Some(message) => Err(message.clone().into()),
+    pub(super) fn wait(&self) -> Result<()> {
+        #[cfg(test)]
+        if LOSE_NEXT.take() {
+            self.device.destroy();
         }
+        self.device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map_err(|error| Error::DeviceLost { reason: error.to_string() })?;
+        self.failed.get().map_or(Ok(()), |message| Err(failed(message)))
     }
 
     fn submit(&self, record: impl FnOnce(&mut CommandEncoder)) {
@@ -126,16 +151,16 @@ impl Host {
     }
 
     /// Reads a buffer that can be mapped, once all that was submitted is through.
-    fn read(&self, staging: &wgpu::Buffer) -> Outcome<Vec<u8>> {
+    fn read(&self, staging: &wgpu::Buffer) -> Result<Vec<u8>> {
         staging.map_async(wgpu::MapMode::Read, .., |_| ());
         self.wait()?;
-        let bytes = staging.get_mapped_range(..)?.to_vec();
+        let bytes = staging.get_mapped_range(..).map_err(failed)?.to_vec();
         staging.unmap();
         Ok(bytes)
     }
 
     /// A power of two of workgroups, as few as take `seconds`.
-    fn workgroups_for(&self, kernel: &Kernel, seconds: f64) -> Outcome<usize> {
+    fn workgroups_for(&self, kernel: &Kernel, seconds: f64) -> Result<usize> {
         let mut workgroups = 1;
         let time = |workgroups| self.time_of(|encoder| kernel.record(encoder, workgroups, None));
         time(1)?;
@@ -145,31 +170,24 @@ impl Host {
         Ok(workgroups)
     }
 
-    pub fn ceilings(&self, quick: bool) -> Outcome<Ceilings> {
+    pub(super) fn ceilings(&self, quick: bool) -> Result<Ceilings> {
         let (upload, readback) = self.transfers(quick)?;
-        Ok(Ceilings {
-            flops: self.flops(quick)?,
-            copy: self.copy(quick)?,
-            upload: Some(upload),
-            readback: Some(readback),
-            latency: Some(self.latency()?),
-        })
+        let (upload, readback, latency) = (Some(upload), Some(readback), Some(self.latency()?));
+        Ok(Ceilings { flops: self.flops(quick)?, copy: self.copy(quick)?, upload, readback, latency })
     }
 
-    fn flops(&self, quick: bool) -> Outcome<f64> {
-        let mut best: f64 = 0.0;
-        for chains in CHAINS {
+    fn flops(&self, quick: bool) -> Result<Summary> {
+        let by = |chains| {
             let kernel = Kernel::multiply_add(&self.device, chains, TURNS);
             let workgroups = self.workgroups_for(&kernel, LONG)?;
             let run = || self.time_of(|encoder| kernel.record(encoder, workgroups, None));
-            let seconds = Seconds::of(patience(quick), run)?.best;
-            best = best.max(workgroups as f64 * Kernel::flops(TURNS) / seconds);
-        }
-        Ok(best)
+            rates(workgroups as f64 * Kernel::flops(TURNS), &sample(patience(quick), run)?)
+        };
+        fastest(CHAINS.into_iter().map(by))
     }
 
     /// Bytes a second, those read and those written, by a kernel or the copy command, whichever is faster.
-    fn copy(&self, quick: bool) -> Outcome<f64> {
+    fn copy(&self, quick: bool) -> Result<Summary> {
         let limits = self.device.limits();
         let bytes = if quick { COPIED / 4 } else { COPIED };
         let bytes = bytes.min(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size);
@@ -179,13 +197,13 @@ impl Host {
         let workgroups = (bytes / 16).div_ceil(WORKGROUP as u64) as usize;
         let by_kernel = || self.time_of(|encoder| kernel.record(encoder, workgroups, None));
         let by_command = || self.time_of(|encoder| encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes));
-        let kernel = Seconds::of(patience(quick), by_kernel)?.best;
-        let command = Seconds::of(patience(quick), by_command)?.best;
-        Ok(2.0 * bytes as f64 / kernel.min(command))
+        let kernel = rates(2.0 * bytes as f64, &sample(patience(quick), by_kernel)?);
+        let command = rates(2.0 * bytes as f64, &sample(patience(quick), by_command)?);
+        fastest([kernel, command])
     }
 
     /// Bytes a second to the GPU and back, from and to the host's memory, by its clock.
-    fn transfers(&self, quick: bool) -> Outcome<(f64, f64)> {
+    fn transfers(&self, quick: bool) -> Result<(Summary, Summary)> {
         let bytes = if quick { MOVED / 4 } else { MOVED };
         let there = buffer(&self.device, "there", bytes, Usage::COPY_SRC | Usage::COPY_DST);
         let staging = buffer(&self.device, "staging", bytes, Usage::MAP_READ | Usage::COPY_DST);
@@ -197,23 +215,23 @@ impl Host {
                 self.wait()
             })
         };
-        let upload = Seconds::of(patience(quick), upload)?.best;
+        let upload = rates(bytes as f64, &sample(patience(quick), upload)?)?;
         let readback = || {
             wall(|| {
                 self.submit(|encoder| encoder.copy_buffer_to_buffer(&there, 0, &staging, 0, bytes));
                 self.read(&staging).map(drop)
             })
         };
-        let readback = Seconds::of(patience(quick), readback)?.best;
-        Ok((bytes as f64 / upload, bytes as f64 / readback))
+        let readback = rates(bytes as f64, &sample(patience(quick), readback)?)?;
+        Ok((upload, readback))
     }
 
     /// From the submission of next to nothing until its answer is on the host.
-    fn latency(&self) -> Outcome<Seconds> {
+    fn latency(&self) -> Result<Summary> {
         let there = buffer(&self.device, "there", 16, Usage::COPY_SRC);
         let staging = buffer(&self.device, "staging", 16, Usage::MAP_READ | Usage::COPY_DST);
         let nothing = Kernel::multiply_add(&self.device, CHAINS[0], 0);
-        Seconds::of(LATENCIES, || {
+        let latency = || {
             wall(|| {
                 self.submit(|encoder| {
                     nothing.record(encoder, 1, None);
@@ -221,7 +239,8 @@ impl Host {
                 });
                 self.read(&staging).map(drop)
             })
-        })
+        };
+        summary(&sample(LATENCIES, latency)?)
     }
 }
 
@@ -243,12 +262,12 @@ impl Ticks {
 }
 
 /// The adapter of a device that the engine lists: of several of one name the one in the same place among them.
-fn adapter(info: &DeviceInfo) -> Outcome<wgpu::Adapter> {
+fn adapter(info: &DeviceInfo) -> Result<wgpu::Adapter> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let twins = list().0.into_iter().filter(|other| (&other.name, other.backend) == (&info.name, info.backend));
+    let twins = list().0.into_iter().filter(|other| (&other.name, &other.backend) == (&info.name, &info.backend));
     let place = twins.map(|twin| twin.selector).position(|selector| selector == info.selector).unwrap_or(0);
     let adapters = block_on(instance.enumerate_adapters(wgpu::Backends::all()));
     let is_one = |adapter: &wgpu::Adapter| {
@@ -256,7 +275,35 @@ fn adapter(info: &DeviceInfo) -> Outcome<wgpu::Adapter> {
         found.name == info.name && found.backend.to_string() == info.backend
     };
     let found = adapters.into_iter().filter(is_one).nth(place);
-    found.ok_or_else(|| format!("{} ({}) is gone", info.name, info.backend).into())
+    found.ok_or_else(|| Error::DeviceLost { reason: format!("{} ({}) is gone", info.name, info.backend) })
+}
+
+fn failed(message: impl ToString) -> Error {
+    Error::Validation { label: "ceilings".into(), message: message.to_string() }
+}
+
+/// The rates of the fastest way.
+fn fastest(ways: impl IntoIterator<Item = Result<Summary>>) -> Result<Summary> {
+    let ways = ways.into_iter().collect::<Result<Vec<_>>>()?;
+    let best = ways.into_iter().max_by(|a, b| a.median.total_cmp(&b.median));
+    best.ok_or_else(|| failed("nothing was measured"))
+}
+
+/// By its number in the PCI-SIG's list, or in Khronos's where it has none there.
+fn vendor(number: u32) -> Option<String> {
+    let name = match number {
+        0x1002 => "AMD",
+        0x106b => "Apple",
+        0x10de => "NVIDIA",
+        0x1010 => "Imagination",
+        0x13b5 => "Arm",
+        0x1ae0 => "Google",
+        0x5143 => "Qualcomm",
+        0x8086 => "Intel",
+        0x10005 => "Mesa",
+        _ => return None,
+    };
+    Some(name.into())
 }
 
 fn matrices(adapter: &wgpu::Adapter) -> Vec<String> {

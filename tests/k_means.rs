@@ -90,7 +90,8 @@ fn clusters_outnumber_the_different_rows() {
     let few: Vec<f32> = (0..900).flat_map(kind).collect();
     each_device(|device| {
         let trained = train(device, &rows, 3, 700, Metric::L2).unwrap();
-        let all = trained.centroids.iter().zip(rows.iter().cycle()).all(|(c, x)| (c - x).abs() <= x.abs() / 512.0);
+        // A split moves both halves by 1/1024, and halves are split again.
+        let all = trained.centroids.iter().zip(rows.iter().cycle()).all(|(c, x)| (c - x).abs() <= x.abs() / 32.0);
         assert!(all && trained.training.splits == 10 * 699, "{:?}", trained.training);
 
         let trained = train(device, &few, 3, 30, Metric::L2).unwrap();

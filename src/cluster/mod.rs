@@ -7,15 +7,15 @@
 mod batches;
 mod compress;
 mod early_stop;
+mod empty;
 mod mini_batch;
 mod product_quantizer;
 mod sample;
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::device::{Buffer, CentroidTable, ClusterSums, Device, Matrix};
+use crate::device::{Buffer, CentroidTable, ClusterSums, Device, HostSums, Matrix};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch};
@@ -100,13 +100,19 @@ pub fn k_means(
     let iterations = if rows.rows() == nlist { 0 } else { params.iterations };
     let plan = device.batch_plan(rows.rows(), source.dim(), nlist, params.batch_rows);
     let batches = Batches::new(device, rows, plan)?;
-    // All stays on the device until the last iteration is through, so that a GPU never waits for the host.
-    let (mut before, mut costs, mut tally) = (None, Vec::new(), device.update_tally()?);
+    // All but the counts stays on the device until the last iteration is through.
+    let (mut before, mut costs, mut tally, mut splits) = (None, Vec::new(), device.update_tally()?, 0);
     for iteration in 0..iterations {
         let table = device.centroid_table_of(centroids, metric, before.as_ref())?;
         let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
         costs.push(sums.costs.clone());
-        let means = device.centroid_means(sums, &table, rng.random(), &mut tally)?;
+        let means = if device.view(&sums.counts)?.contains(&0) {
+            let (means, split) = split_means(device, &sums, &table, &mut rng)?;
+            splits += split;
+            means
+        } else {
+            device.centroid_means(sums, &table, 0, &mut tally)?
+        };
         centroids = post_process(device, means, metric)?;
         before = Some(table);
     }
@@ -115,7 +121,7 @@ pub fn k_means(
         return Err(overflow());
     }
     let objective = costs.iter().map(|costs| total(device, costs)).collect::<Result<_>>()?;
-    let training = Training { objective, rows: rows.rows(), splits: tally.splits, warnings };
+    let training = Training { objective, rows: rows.rows(), splits, warnings };
     Ok(KMeans { centroids: device.download_matrix(&centroids)?, training })
 }
 
@@ -219,6 +225,25 @@ fn accumulate(
         Ok(())
     })?;
     Ok(sums)
+}
+
+/// Means where some clusters are empty: these take halves of others, one after the other, which is the host's work.
+fn split_means(
+    device: &Device,
+    sums: &ClusterSums,
+    old: &CentroidTable,
+    rng: &mut ChaCha8Rng,
+) -> Result<(Matrix, usize)> {
+    let HostSums { sums, mut counts, .. } = device.download_sums(sums)?;
+    check_finite(&sums)?;
+    let (mut centroids, dim) = (device.download_centroids(old)?, old.dim());
+    for ((centroid, sum), &count) in centroids.chunks_exact_mut(dim).zip(sums.chunks_exact(dim)).zip(&counts) {
+        if count > 0 {
+            centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
+        }
+    }
+    let splits = empty::split(&mut centroids, &mut counts, dim, rng);
+    Ok((device.upload(&centroids, dim)?, splits))
 }
 
 /// What all clusters cost together.

@@ -33,7 +33,7 @@ pub struct BenchArgs {
     /// voice-10min, voice-40min, voice-1h, million, or a file or folder of features
     #[arg(long, value_name = "WORKLOAD", default_value = "voice-10min")]
     workload: String,
-    /// Two minutes of the workload, and rougher figures
+    /// A minute of the workload, and rougher figures
     #[arg(long)]
     quick: bool,
     /// Leave the conformance cases out

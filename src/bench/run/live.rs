@@ -14,9 +14,10 @@ use crate::retrieval::{BlendParams, Blender, LiveParams, LiveVoice};
 
 /// Frames a call: what RVC's hosts hand over at 160 ms, 280 ms and 780 ms of sound.
 const FRAMES: [usize; 3] = [16, 28, 78];
-/// Calls before those that are timed; calls at least and at most; and how long they are made.
-const WARM_UP: usize = 5;
-const CALLS: [usize; 2] = [20, 1000];
+/// Calls before those that are timed; calls at least, in a quick run and in another, and at most; and how long they are made.
+const WARM_UP: usize = 2;
+const LEAST: [usize; 2] = [10, 100];
+const MOST: usize = 1000;
 const CALLING: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(5)];
 
 /// Whoever makes the calls: through the searcher on the CPU engine, with recorded work on a GPU, which scans all rows.
@@ -72,7 +73,7 @@ fn time(loaded: &Loaded, count: usize, quick: bool, mut call: impl FnMut(&[f32])
     (0..WARM_UP).try_for_each(|number| call(frames(number)))?;
     let (begun, mut seconds) = (Instant::now(), Vec::new());
     let patience = CALLING[usize::from(!quick)];
-    while seconds.len() < CALLS[0] || seconds.len() < CALLS[1] && begun.elapsed() < patience {
+    while seconds.len() < LEAST[usize::from(!quick)] || seconds.len() < MOST && begun.elapsed() < patience {
         let start = Instant::now();
         call(frames(seconds.len()))?;
         seconds.push(start.elapsed().as_secs_f64());

@@ -41,13 +41,16 @@ pub(super) fn build_and_search(
     into.builds.push(built);
     let index = Arc::new(index);
     let searcher = Searcher::new(index.clone(), &machine.device)?;
+    say(&format!("searching {factory}"));
     for params in grid(&index) {
-        say(&format!("searching {factory}"));
         into.searches.push(search(&searcher, loaded, truth, params, quick)?);
     }
-    say(&format!("live calls of {factory}"));
-    let host = LiveHost::new(index, &machine.device, RowFormat::F32)?;
-    into.live.extend(live(&host, loaded, quick)?);
+    // A GPU's live calls scan all rows whatever the index, or its codes where it has any.
+    if machine.device.is_cpu() || index.refine().is_some() {
+        say(&format!("live calls of {factory}"));
+        let host = LiveHost::new(index, &machine.device, RowFormat::F32)?;
+        into.live.extend(live(&host, loaded, quick)?);
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const NAMED: [(&str, usize); 4] =
 const DIM: usize = 768;
 const SEED: u64 = 1;
 /// Rows at most, and queries at most, of a quick run and of another.
-const QUICK: (usize, usize) = (6000, 200);
+const QUICK: (usize, usize) = (3000, 100);
 const WHOLE: (usize, usize) = (usize::MAX, 2000);
 /// Copies of the rows that a run holds at a time: the rows, an index, its copy on a device without memory of its own, and
 /// the file on its way.
@@ -36,7 +36,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// A workload by its name (`voice-10min`, `voice-40min`, `voice-1h`, `million`), or the features of a file or folder,
-    /// of which every 20th frame is a query and no row. A quick run takes the first two minutes.
+    /// of which every 20th frame is a query and no row. A quick run takes the first minute.
     ///
     /// # Errors
     /// [`Error::Parameter`] where there is less than `memory` bytes of room, with what would fit; what [`NpyFiles::open`]

@@ -47,6 +47,7 @@ pub fn device(selector: &str, name: &str, backend: &str, kind: &str, speed: f64)
         ],
         "live": ([16, 28, 78].map(|frames| live("PQ384x4fs,RFlat", frames, speed))),
         "searches": searches(speed),
+        "cooperative_matrices": [],
         "warnings": [],
         "error": null,
     })

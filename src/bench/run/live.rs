@@ -31,7 +31,7 @@ impl LiveHost {
         let factory = index.spec().to_string();
         Ok(match device.is_cpu() {
             true => Self::Cpu(Box::new(Blender::new(Searcher::new(index, device)?)), factory),
-            false => Self::Gpu(Box::new(LiveVoice::new(Arc::unwrap_or_clone(index), device, format)?), factory),
+            false => Self::Gpu(Box::new(LiveVoice::new(index, device, format)?), factory),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::Summary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Runs that are counted at least and at most.
 const RUNS: [usize; 2] = [3, 200];
@@ -26,7 +26,6 @@ pub(super) fn rates(amount: f64, seconds: &[f64]) -> Result<Summary> {
 
 /// Of at least one value.
 pub(super) fn summary(values: &[f64]) -> Result<Summary> {
-    use crate::error::Error;
     Summary::of(values).ok_or_else(|| Error::parameter("repeats", 0, "measure at least once"))
 }
 

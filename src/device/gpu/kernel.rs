@@ -79,17 +79,12 @@ const fn tiled(name: &'static str, source: &'static str, bindings: &'static [Bin
     GpuKernel { name, source, bindings, constants: &BLOCKS[tile] }
 }
 
-const fn nearest_centroid(
+/// A kernel for each [`Tile`], in the order of [`Tile::ALL`].
+const fn by_tile(
     names: [&'static str; Tile::ALL.len()],
     source: &'static str,
+    bindings: &'static [Binding],
 ) -> [GpuKernel; Tile::ALL.len()] {
-    let bindings = &[Uniform, Read, Read, Read, Read, Write, Write, Write];
-    [tiled(names[0], source, bindings, 0), tiled(names[1], source, bindings, 1), tiled(names[2], source, bindings, 2)]
-}
-
-/// By [`Tile`].
-const fn bounds(names: [&'static str; Tile::ALL.len()], source: &'static str) -> [GpuKernel; Tile::ALL.len()] {
-    let bindings = &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write];
     [tiled(names[0], source, bindings, 0), tiled(names[1], source, bindings, 1), tiled(names[2], source, bindings, 2)]
 }
 
@@ -104,13 +99,15 @@ const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
 
 /// By [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
-    nearest_centroid(
+    by_tile(
         ["nearest_centroid_l2_128x128", "nearest_centroid_l2_64x128", "nearest_centroid_l2_64x64"],
         wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
+        &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
-    nearest_centroid(
+    by_tile(
         ["nearest_centroid_ip_128x128", "nearest_centroid_ip_64x128", "nearest_centroid_ip_64x64"],
         wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_ip"),
+        &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
 ];
 /// For few rows and for many: the last and the first [`Tile`].
@@ -123,13 +120,15 @@ pub(super) static SKETCH: [GpuKernel; 2] = [
 ];
 /// By [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static BOUNDS: [[GpuKernel; Tile::ALL.len()]; 2] = [
-    bounds(
+    by_tile(
         ["bounds_l2_128x128", "bounds_l2_64x128", "bounds_l2_64x64"],
         wgsl!("bounds", "shared/product_tile", "shared/metric_l2"),
+        &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
     ),
-    bounds(
+    by_tile(
         ["bounds_ip_128x128", "bounds_ip_64x128", "bounds_ip_64x64"],
         wgsl!("bounds", "shared/product_tile", "shared/metric_ip"),
+        &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
     ),
 ];
 pub(super) static COMPARE: GpuKernel = GpuKernel {

@@ -144,9 +144,10 @@ impl TableSketches {
 
     /// Sketches of the centroids.
     pub fn of(&self, gpu: &Gpu, basis: &Basis, centroids: &Matrix, metric: Metric) -> Result<&Sketches> {
-        if self.own.get().is_none() {
-            let _ = self.own.set(Sketches::new(gpu, basis, centroids, metric)?);
+        if let Some(own) = self.own.get() {
+            return Ok(own);
         }
-        Ok(self.own.get().expect("it was set"))
+        let made = Sketches::new(gpu, basis, centroids, metric)?;
+        Ok(self.own.get_or_init(|| made))
     }
 }

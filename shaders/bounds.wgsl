@@ -2,12 +2,14 @@
 // nlist bounds themselves are never written.
 //
 // Two sketches bound the score from above: the product of what is left of two vectors is at most the product of its
-// lengths (Cauchy and Schwarz).
+// lengths (Cauchy and Schwarz). Shares are floats or bytes, as shared/shares_f32 and _i8 say.
 
 struct Side {
   rest: f32,
   slack: f32,
   level: f32,
+  byte_rest: f32,
+  scale: f32,
 }
 
 // `rows`, `shifted` and `bias` are those of the sketches.
@@ -24,30 +26,34 @@ fn odd(scores: vec4<f32>) -> vec4<bool> {
   return (bitcast<vec4<u32>>(scores) & vec4(0x7f800000u)) == vec4(0x7f800000u);
 }
 
-// Four rows: their rests, and the least scores that are of interest.
+// Four rows: their rests and scales, and the least scores that are of interest.
 struct Four {
   first: u32,
   rest: vec4<f32>,
+  scale: vec4<f32>,
   least: vec4<f32>,
 }
 
 fn four_rows(first: u32) -> Four {
-  var four = Four(first, vec4<f32>(), vec4<f32>());
+  var four = Four(first, vec4<f32>(), vec4<f32>(), vec4<f32>());
   for (var j = 0u; j < 4u; j++) {
     let row = min(first + j, params.rows - 1u);
     let side = row_sides[row];
     // The guess's score is as little exact as any.
     let slack = side.slack + sides[labels[row]].slack;
-    four.rest[j] = side.rest;
+    four.rest[j] = rest_of(side);
+    four.scale[j] = side.scale;
     four.least[j] = score_of(distances[row], side.level) - 2.0 * slack * slack;
   }
   four.least = select(four.least, vec4(LOWEST), odd(four.least));
   return four;
 }
 
-fn mark(four: Four, products: vec4<f32>, centroid: u32) {
+fn mark(four: Four, sums: vec4<f32>, centroid: u32) {
   if centroid >= params.nlist { return; }
-  let bounds = fma(four.rest, vec4(sides[centroid].rest), products + bias[centroid]);
+  let side = sides[centroid];
+  let products = product_of(sums, four.scale, side.scale);
+  let bounds = fma(four.rest, vec4(rest_of(side)), products + bias[centroid]);
   // A bound that is no number tells nothing, nor does a least score of that kind.
   let within = (bounds >= four.least) | odd(bounds) | (four.least == vec4(LOWEST));
   if !any(within) { return; }
@@ -59,11 +65,11 @@ fn mark(four: Four, products: vec4<f32>, centroid: u32) {
   }
 }
 
-fn mark_all(four: Four, products: mat4x4<f32>, first: u32) {
-  mark(four, products[0], first);
-  mark(four, products[1], first + 1u);
-  mark(four, products[2], first + 2u);
-  mark(four, products[3], first + 3u);
+fn mark_all(four: Four, products: Products, first: u32) {
+  mark(four, vec4<f32>(products[0]), first);
+  mark(four, vec4<f32>(products[1]), first + 1u);
+  mark(four, vec4<f32>(products[2]), first + 2u);
+  mark(four, vec4<f32>(products[3]), first + 3u);
 }
 
 @compute @workgroup_size(256)

@@ -1,15 +1,18 @@
 // Sketches: vectors in few numbers. A sketch is a vector's shares in a few orthonormal directions, and the length of what
-// is left of it. Two entry points, in this order:
+// is left of it. Three entry points, in this order:
 //   project  writes shares: the product of vectors and directions
 //   measure  writes what bounds are made of beside them
+//   pack     writes the shares in bytes, too, four a word
 //
 // Vectors are taken less a mean: short ones leave less. Both sides of a comparison are made alike: rows use sides,
 // centroids sides and biases.
 
 struct Side {
-  rest: f32,  // length of what is left; rounding is allowed for
-  slack: f32, // what rounding may do to a score, as a length: a product of two bounds it
-  level: f32, // turns a distance into a score
+  rest: f32,      // length of what is left; rounding is allowed for
+  slack: f32,     // what rounding may do to a score, as a length: a product of two bounds it
+  level: f32,     // turns a distance into a score
+  byte_rest: f32, // the rest where shares are bytes: what these lose is a part of it
+  scale: f32,     // what a byte's unit stands for
 }
 
 // `rows` are the vectors, `shifted` the directions, `bias` the mean's share in each, negated.
@@ -17,6 +20,10 @@ struct Side {
 @group(0) @binding(5) var<storage, read_write> shares: array<f32>; // [vector][direction]
 @group(0) @binding(6) var<storage, read_write> biases: array<f32>;
 @group(0) @binding(7) var<storage, read_write> sides: array<Side>;
+@group(0) @binding(8) var<storage, read_write> bytes: array<u32>; // [vector][direction / 4]
+
+// Squares below this may be taken for 0.
+const LEAST: f32 = 1.17549435e-38;
 
 fn write_shares(products: mat4x4<f32>, first_row: u32, first_direction: u32) {
   for (var i = 0u; i < 4u; i++) {
@@ -69,9 +76,57 @@ fn measure(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups)
     }
     // A sum over d terms is off by less than d · 2⁻²⁴ of their absolute sum. With r² + s² for r² the product of two rests
     // is at least r·r' + s·s' (Cauchy and Schwarz).
-    let rounding = f32(4u * params.stride + 16u) * 5.9604645e-8;
-    let slack = 2.0 * rounding * (sums.x + sums.y);
-    sides[row] = Side(sqrt(max(sums.x - in_shares, 0.0) + slack), sqrt(slack), level_of(sums.x, sums.w));
+    let terms = f32(4u * params.stride + 16u);
+    let slack = 2.0 * terms * (5.9604645e-8 * (sums.x + sums.y) + LEAST);
+    sides[row] = Side(sqrt(max(sums.x - in_shares, 0.0) + slack), sqrt(slack), level_of(sums.x, sums.w), 0.0, 0.0);
     biases[row] = bias_of(sums.x, sums.z) + 2.0 * slack;
+  }
+}
+
+// About the length of what bytes hold, by that of what they lose.
+const HELD_BY_LOST: f32 = 128.0;
+
+// As `measure`.
+//
+// With shares of h + e, of which bytes hold h, h·h' lacks at most |e|·(|h'| + |e'|/2) + (|h| + |e|/2)·|e'|. That is a
+// product of (a·|e|, (|h| + |e|/2)/a) and the same of the other side turned round, for any a: these are further parts of
+// two rests, and make them least where a² is the second by the first.
+@compute @workgroup_size(256)
+fn pack(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let row = (workgroup.y * grid.x + workgroup.x) * 16u + lane / 16u;
+  let words = params.nlist / 4u;
+  var largest = 0.0;
+  if row < params.rows {
+    for (var i = lane % 16u; i < params.nlist; i += 16u) { largest = max(largest, abs(shares[row * params.nlist + i])); }
+  }
+  partial_shares[lane] = largest;
+  workgroupBarrier();
+  for (var i = 0u; i < 16u; i++) { largest = max(largest, partial_shares[lane / 16u * 16u + i]); }
+  // Shares so small that this leaves the range of floats stay 0.
+  let inverse = select(0.0, 127.0 / largest, largest > 1e-30);
+  let scale = largest / 127.0;
+  var sums = vec2<f32>(); // of e² and h²
+  if row < params.rows {
+    for (var i = lane % 16u; i < words; i += 16u) {
+      let at = 4u * (row * words + i);
+      let four = vec4(shares[at], shares[at + 1u], shares[at + 2u], shares[at + 3u]);
+      let units = clamp(vec4<i32>(round(four * inverse)), vec4(-127), vec4(127));
+      let held = scale * vec4<f32>(units);
+      sums += vec2(dot(four - held, four - held), dot(held, held));
+      bytes[row * words + i] = pack4xI8(units);
+    }
+  }
+  partial[lane] = vec4(sums, 0.0, 0.0);
+  workgroupBarrier();
+  if row < params.rows && lane % 16u == 0u {
+    for (var i = 1u; i < 16u; i++) { sums += partial[lane + i].xy; }
+    let held = sqrt(sums.y);
+    // Rounding above takes less than 2⁻²¹ of what is held.
+    let lost = sqrt(sums.x) + 4.7683716e-7 * held;
+    let reach = held + 0.5 * lost;
+    let rest = sides[row].rest;
+    sides[row].byte_rest = sqrt(rest * rest + HELD_BY_LOST * lost * lost + reach * reach / HELD_BY_LOST);
+    sides[row].scale = scale;
   }
 }

@@ -1,13 +1,13 @@
 // One tile of rows · centroidsᵀ: ROW_BLOCKS × CENTROID_BLOCKS blocks of 64 × 64, 256 invocations, 4 × 4 products of
-// each block an invocation.
+// each block an invocation. What a word of a row is, and how it is multiplied, say shared/products_f32 and _i8.
 //
-// Rows and centroids past the end repeat the last one, so nothing asks for bounds in here; dimensions past the end are
+// Rows and centroids past the end repeat the last one, so nothing asks for bounds in here; words past the end are
 // zeros. The kernel that includes this has bindings 4 and up to itself.
 //
 // Invocation (tx, ty) owns rows 4·ty.. against centroids 4·tx.. of each block, so that neighbouring invocations read
-// neighbouring vec4s. Accumulators are mat4x4 because register arrays indexed in a loop end up in memory on some
-// drivers, and four dimensions a turn are written out because WGSL's compilers do not unroll: what the loop adds to
-// the multiply-adds is then paid once in 256.
+// neighbouring vec4s. Accumulators are never indexed in a loop because they would end up in memory on some drivers, and
+// four words a turn are written out because WGSL's compilers do not unroll: what the loop adds to the multiply-adds is
+// then paid once in 256.
 
 struct Params {
   rows: u32,
@@ -17,8 +17,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> shifted: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> rows: array<Words>;
+@group(0) @binding(2) var<storage, read> shifted: array<Words>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
 override ROW_BLOCKS: u32;      // 1 or 2
@@ -26,31 +26,25 @@ override CENTROID_BLOCKS: u32; // 1 or 2
 const BLOCK: u32 = 64u;
 const COLUMNS: u32 = 4u; // vec4s of each line that are staged at a time; two blocks a side take 16 KiB
 
-// [block, column][dimension of the column][quad of lines]: a vec4 holds one dimension of four lines. Quads are
-// permuted by `place`.
-var<workgroup> row_tile: array<array<array<vec4<f32>, 16>, 4>, COLUMNS * ROW_BLOCKS>;
-var<workgroup> centroid_tile: array<array<array<vec4<f32>, 16>, 4>, COLUMNS * CENTROID_BLOCKS>;
+// [block, column][word of the column][quad of lines]: a vec4 holds one word of four lines. Quads are permuted by `place`.
+var<workgroup> row_tile: array<array<array<Words, 16>, 4>, COLUMNS * ROW_BLOCKS>;
+var<workgroup> centroid_tile: array<array<array<Words, 16>, 4>, COLUMNS * CENTROID_BLOCKS>;
 
 // Neighbouring invocations write different columns of one quad: these must not lie in the same memory banks.
 fn place(quad: u32, column: u32) -> u32 {
   return (quad % 16u) ^ (2u * column);
 }
 
-// products[i][j] in mat `m_ab`: row 64·a + 4·ty + j against centroid 64·b + 4·tx + i.
+// products[i][j] of `m_ab`: row 64·a + 4·ty + j against centroid 64·b + 4·tx + i.
 struct ProductTile {
-  m00: mat4x4<f32>,
-  m10: mat4x4<f32>,
-  m01: mat4x4<f32>,
-  m11: mat4x4<f32>,
+  m00: Products,
+  m10: Products,
+  m01: Products,
+  m11: Products,
 }
 
-fn add_outer(acc: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
-  return mat4x4<f32>(fma(b, vec4(a.x), acc[0]), fma(b, vec4(a.y), acc[1]),
-                     fma(b, vec4(a.z), acc[2]), fma(b, vec4(a.w), acc[3]));
-}
-
-// Adds the products of one dimension. All reads stand first: they are under way together.
-fn add_dimension(tile: ptr<function, ProductTile>, column: u32, k: u32, tx: u32, ty: u32) {
+// Adds the products of one word. All reads stand first: they are under way together.
+fn add_word(tile: ptr<function, ProductTile>, column: u32, k: u32, tx: u32, ty: u32) {
   let r0 = row_tile[column][k][ty];
   let c0 = centroid_tile[column][k][tx];
   let r1 = row_tile[COLUMNS * (ROW_BLOCKS - 1u) + column][k][ty];
@@ -80,29 +74,29 @@ fn share_of(lane: u32, first_row: u32, first_centroid: u32) -> Share {
   return Share(of_rows, lane >= BLOCK * (ROW_BLOCKS + CENTROID_BLOCKS), quad, column, lines * params.stride + column);
 }
 
-// The share's vec4s, turned: [i] is dimension i of the four lines.
-fn fetch(share: Share, column: u32) -> mat4x4<f32> {
+// The share's vec4s, turned: [i] is word i of the four lines.
+fn fetch(share: Share, column: u32) -> FourWords {
   let at = share.lines + column;
-  if share.is_idle || column + share.column >= params.stride { return mat4x4<f32>(); }
-  if share.of_rows { return transpose(mat4x4<f32>(rows[at.x], rows[at.y], rows[at.z], rows[at.w])); }
-  return transpose(mat4x4<f32>(shifted[at.x], shifted[at.y], shifted[at.z], shifted[at.w]));
+  if share.is_idle || column + share.column >= params.stride { return FourWords(); }
+  if share.of_rows { return turned(rows[at.x], rows[at.y], rows[at.z], rows[at.w]); }
+  return turned(shifted[at.x], shifted[at.y], shifted[at.z], shifted[at.w]);
 }
 
 // A vec4 is written whole: a write to one component may touch the others, which belong to other invocations then.
-fn stage(share: Share, turned: mat4x4<f32>) {
+fn stage(share: Share, words: FourWords) {
   let at = share.quad / 16u * COLUMNS + share.column;
   let quad = place(share.quad, share.column);
   if share.is_idle { return; }
   if share.of_rows {
-    row_tile[at][0][quad] = turned[0];
-    row_tile[at][1][quad] = turned[1];
-    row_tile[at][2][quad] = turned[2];
-    row_tile[at][3][quad] = turned[3];
+    row_tile[at][0][quad] = words[0];
+    row_tile[at][1][quad] = words[1];
+    row_tile[at][2][quad] = words[2];
+    row_tile[at][3][quad] = words[3];
   } else {
-    centroid_tile[at][0][quad] = turned[0];
-    centroid_tile[at][1][quad] = turned[1];
-    centroid_tile[at][2][quad] = turned[2];
-    centroid_tile[at][3][quad] = turned[3];
+    centroid_tile[at][0][quad] = words[0];
+    centroid_tile[at][1][quad] = words[1];
+    centroid_tile[at][2][quad] = words[2];
+    centroid_tile[at][3][quad] = words[3];
   }
 }
 
@@ -118,10 +112,10 @@ fn product_tile(lane: u32, first_row: u32, first_centroid: u32) -> ProductTile {
     for (var i = 0u; i < COLUMNS; i++) {
       let tx = place(lane % 16u, i);
       let ty = place(lane / 16u, i);
-      add_dimension(&tile, i, 0u, tx, ty);
-      add_dimension(&tile, i, 1u, tx, ty);
-      add_dimension(&tile, i, 2u, tx, ty);
-      add_dimension(&tile, i, 3u, tx, ty);
+      add_word(&tile, i, 0u, tx, ty);
+      add_word(&tile, i, 1u, tx, ty);
+      add_word(&tile, i, 2u, tx, ty);
+      add_word(&tile, i, 3u, tx, ty);
     }
   }
   return tile;

@@ -3,9 +3,10 @@
 use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK, UpdateTally};
 use super::codes::{CodeSet, ScanRequest, ScanTopK};
 use super::lookup_tables::LookupTables;
+use super::method::{Method, Shares};
 use super::ranges::RowRanges;
 use super::rows::RowSet;
-use super::{Device, Engine, MAX_K, Tile, cpu, gpu};
+use super::{Device, Engine, MAX_K, cpu, gpu};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -29,15 +30,6 @@ impl BlendOutcome {
             _ => Self::WithoutNeighbors,
         }
     }
-}
-
-/// How a GPU finds the nearest centroids. Labels do not depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// All products of rows and centroids, in tiles of this size.
-    Tile(Tile),
-    /// The products of those centroids that bounds by sketches leave.
-    Sketches,
 }
 
 /// Blended frames, and what became of each.
@@ -76,15 +68,27 @@ impl Device {
     }
 
     /// How many centroids sketches leave to be compared with rows, over all rows: what [`Method::Sketches`] saves. `None`
-    /// where centroids have no sketches, or these do not pay.
+    /// where centroids have no sketches, or these do not pay. The CPU engine takes its own `shares`.
     ///
     /// # Errors
     /// As [`Device::nearest_centroid`].
-    pub fn comparisons(&self, rows: &Matrix, table: &CentroidTable) -> Result<Option<u64>> {
+    pub fn comparisons(&self, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Option<u64>> {
         check_table(rows, table)?;
         match &self.engine {
             Engine::Cpu => cpu::nearest_centroid::comparisons(rows, table),
-            Engine::Gpu(gpu) => gpu::nearest_centroid::comparisons(gpu, rows, table),
+            Engine::Gpu(_) => {
+                let count = |marks: Vec<u32>| marks.iter().map(|word| u64::from(word.count_ones())).sum();
+                Ok(self.marks(rows, table, shares)?.map(count))
+            }
+        }
+    }
+
+    /// The centroids that sketches leave to be compared with each row on a GPU: a bit each, in whole words a row. `None` on
+    /// the CPU engine, which compares as it goes, and where centroids have no sketches.
+    pub(crate) fn marks(&self, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Option<Vec<u32>>> {
+        match &self.engine {
+            Engine::Cpu => Ok(None),
+            Engine::Gpu(gpu) => gpu::nearest_centroid::marks(gpu, rows, table, shares),
         }
     }
 

@@ -1,18 +1,25 @@
 //! Bounds: few centroids reach the nearest one's score, and it is always among them.
 
 use super::Failed;
-use crate::device::{Device, Method};
+use crate::device::{Device, Method, Shares};
 use crate::factory::Metric;
 
 use super::Listed;
 use super::nearest_centroid::check_found;
-use super::oracle::{correlated, ensure, random};
+use super::oracle::{correlated, ensure, key, random};
+use super::sketch::same;
 
 pub fn cases() -> Vec<Listed> {
     let mut cases: Vec<Listed> = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct] {
         cases.push((format!("{metric}_few_are_left"), Box::new(move |device| few_are_left(device, metric))));
         cases.push((format!("{metric}_lengths_far_apart"), Box::new(move |device| lengths(device, metric))));
+        for scales in
+            [[1.0, 1.0], [1e12, 1e12], [1e-12, 1e-12], [1e-25, 1.0], [1e-25, 1e-25], [1e18, 1e18], [1e5, 1e-20]]
+        {
+            let name = format!("{metric}_all_that_reach_are_left_of_{:e}_and_{:e}", scales[0], scales[1]);
+            cases.push((name, Box::new(move |device| all_that_reach_are_left(device, metric, scales))));
+        }
     }
     cases.push(("far_from_the_origin".into(), Box::new(far_from_the_origin)));
     cases
@@ -21,11 +28,41 @@ pub fn cases() -> Vec<Listed> {
 /// Values that vary in few directions have sketches that tell nearly all.
 fn few_are_left(device: &Device, metric: Metric) -> Result<(), Failed> {
     let (dim, count, nlist) = (192, 100, 800);
-    let rows = device.upload(&correlated(count, dim, 11), dim)?;
     let table = device.centroid_table(&correlated(nlist, dim, 12), dim, metric)?;
-    let left = device.comparisons(&rows, &table)?.ok_or("there are no sketches")?;
-    ensure(left >= count as u64, || format!("{left} for {count} rows: some row is compared with none"))?;
-    ensure(left <= (count * nlist / 10) as u64, || format!("{left} of {} are left", count * nlist))
+    for shares in Shares::ALL {
+        let rows = device.upload(&correlated(count, dim, 11), dim)?;
+        let left = device.comparisons(&rows, &table, shares)?.ok_or("there are no sketches")?;
+        ensure(left >= count as u64, || format!("{left} for {count} rows: some row is compared with none"))?;
+        ensure(left <= (count * nlist / 10) as u64, || format!("{shares:?}: {left} of {} are left", count * nlist))?;
+    }
+    Ok(())
+}
+
+/// Of centroids that moved all are left that are as near as the guess, which is the one that was nearest before.
+fn all_that_reach_are_left(device: &Device, metric: Metric, scales: [f32; 2]) -> Result<(), Failed> {
+    let (dim, count, nlist) = (160, 67, 290);
+    let scaled = |values: Vec<f32>, scale| -> Vec<f32> { values.iter().map(|x| x * scale).collect() };
+    let rows = scaled(correlated(count, dim, 41), scales[0]);
+    let centroids = scaled(correlated(nlist, dim, 42), scales[1]);
+    for shares in Shares::ALL {
+        let uploaded = device.upload(&rows, dim)?;
+        let before = device.centroid_table(&correlated(nlist, dim, 43), dim, metric)?;
+        let guesses = device.nearest_centroid_by(&uploaded, &before, Method::Sketches(shares))?;
+        let table = device.centroid_table_of(device.upload(&centroids, dim)?, metric, Some(&before))?;
+        let Some(marks) = device.marks(&uploaded, &table, shares)? else {
+            return ensure(device.is_cpu(), || "no sketches".into());
+        };
+        let marks = marks.chunks_exact(nlist.div_ceil(32));
+        for (i, ((row, guess), marks)) in
+            rows.chunks_exact(dim).zip(device.download(&guesses.labels)?).zip(marks).enumerate()
+        {
+            let keys: Vec<f64> = centroids.chunks_exact(dim).map(|centroid| key(metric, row, centroid)).collect();
+            let is_left = |label: usize| marks[label / 32] >> (label % 32) & 1 == 1;
+            let out = (0..nlist).find(|&label| keys[label] <= keys[guess as usize] && !is_left(label));
+            ensure(out.is_none(), || format!("{shares:?}, row {i}: {out:?} is as near as {guess}, and left out"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Centroids much shorter and longer than the rows.
@@ -38,8 +75,7 @@ fn lengths(device: &Device, metric: Metric) -> Result<(), Failed> {
         centroid.iter_mut().for_each(|x| *x *= scale);
     }
     let table = device.centroid_table(&centroids, dim, metric)?;
-    let found = device.nearest_centroid_by(&device.upload(&rows, dim)?, &table, Method::Sketches)?;
-    check_found(device, metric, &rows, &centroids, dim, &found).map(drop)
+    check_found(device, metric, &rows, &centroids, dim, &same(device, &rows, &table)?).map(drop)
 }
 
 /// Rounding is large beside the differences here: what bounds allow for it must be enough.
@@ -49,12 +85,5 @@ fn far_from_the_origin(device: &Device) -> Result<(), Failed> {
     let noise = random(500 * dim, 33);
     let near = |values: Vec<f32>| -> Vec<f32> { values.iter().zip(&noise).map(|(x, y)| x + 0.02 * y).collect() };
     let (rows, centroids) = (shift(correlated(200, dim, 31)), shift(near(correlated(500, dim, 32))));
-    let table = device.centroid_table(&centroids, dim, Metric::L2)?;
-    let uploaded = device.upload(&rows, dim)?;
-    let [products, sketches] = [None, Some(Method::Sketches)].map(|method| match method {
-        Some(method) => device.nearest_centroid_by(&uploaded, &table, method),
-        None => device.nearest_centroid(&uploaded, &table),
-    });
-    let (products, sketches) = (device.download(&products?.labels)?, device.download(&sketches?.labels)?);
-    ensure(products == sketches, || format!("{sketches:?}, by products {products:?}"))
+    same(device, &rows, &device.centroid_table(&centroids, dim, Metric::L2)?).map(drop)
 }

@@ -24,8 +24,15 @@ const CHIP: &str = "RADV_FORCE_FAMILY";
 const COLUMNS: [&str; 10] = ["VGPRs", "waves", "spilled", "LDS", "cycles", "fma", "lds", "vmem", "branch", "share"];
 /// The kernels that take most of a build, with the largest tile, and their least `share`. The loop of a smaller tile is
 /// so short that the compiler makes it one with the staging around it.
-const PRODUCTS: [&str; 2] = ["nearest_centroid_l2_128x128::assign", "nearest_centroid_ip_128x128::assign"];
+const PRODUCTS: [&str; 4] = [
+    "nearest_centroid_l2_128x128::assign",
+    "nearest_centroid_ip_128x128::assign",
+    "bounds_l2_i8_128x128::reach",
+    "bounds_ip_i8_128x128::reach",
+];
 const PRODUCT_SHARE: u64 = 90;
+/// RDNA 1 has no product of bytes: its loop is the same in other instructions, and slower than that of floats.
+const WITHOUT_BYTES: &str = "NAVI10";
 
 /// What the compiler says of an entry point, in the order of [`COLUMNS`].
 struct Row {
@@ -113,6 +120,7 @@ impl Row {
 
     fn trial(self, chip: &str) -> Trial {
         let name = format!("{}::{}", self.kernel, self.entry);
+        let is_emulated = chip == WITHOUT_BYTES && name.contains("_i8_");
         Trial::test(format!("{chip}::{name}"), move || {
             let [registers, waves, spilled, .., share] = self.figures;
             if spilled > 0 {
@@ -122,7 +130,7 @@ impl Row {
             if registers == 0 || waves == 0 {
                 return Err(format!("{registers} registers, {waves} waves: the driver gave no statistics").into());
             }
-            if PRODUCTS.contains(&name.as_str()) && share < PRODUCT_SHARE {
+            if PRODUCTS.contains(&name.as_str()) && !is_emulated && share < PRODUCT_SHARE {
                 return Err(format!("{share} % of the product's vector instructions are multiply-adds").into());
             }
             Ok(())

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::sample::{sample, summary, wall};
 use super::{Machine, patience};
 use crate::bench::{Bound, Ceilings, Clock, StageResult};
-use crate::device::{Device, Method, PQ_CENTROIDS, RowRanges, ScanRequest, Tile};
+use crate::device::{Device, Method, PQ_CENTROIDS, RowRanges, ScanRequest, Shares, Tile};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -22,6 +22,8 @@ const LIVE: usize = 16;
 const TABLES: usize = 2048;
 /// The rows that a stage is first tried with: no tile has more.
 const FEWEST: usize = 128;
+/// Words that bounds mark centroids in, at most: any GPU has room for them.
+const MARKS: usize = 1 << 24;
 /// Candidates that codes leave, and neighbours.
 const CANDIDATES: usize = 64;
 const K: usize = 8;
@@ -103,12 +105,27 @@ impl<'a> Shape<'a> {
     /// The stages in the order in which a build and a search need them.
     pub(super) fn stages(self) -> Vec<Stage<'a>> {
         let mut stages = Vec::new();
-        if !self.device.is_cpu() {
-            stages.extend(Tile::ALL.map(|tile| self.nearest_centroid(Some(tile))));
-        }
+        stages.extend(self.methods().into_iter().map(|method| self.nearest_centroid(Some(method))));
         stages.extend([self.nearest_centroid(None), self.centroid_update(), self.exact_topk(), self.pq_encode()]);
         stages.extend([self.lookup_tables(), self.fast_scan(), self.select_topk()]);
         stages
+    }
+
+    /// The methods that a GPU chooses from.
+    fn methods(&self) -> Vec<Method> {
+        if self.device.is_cpu() {
+            return Vec::new();
+        }
+        let mut methods: Vec<_> = Tile::ALL.map(Method::Tile).into();
+        let comparisons = || {
+            let row = self.device.upload(self.first(1), self.dim)?;
+            let table = self.device.centroid_table(&self.centroids(), self.dim, Metric::L2)?;
+            self.device.comparisons(&row, &table, Shares::Floats)
+        };
+        if matches!(comparisons(), Ok(Some(_))) {
+            methods.extend(Shares::ALL.map(Method::Sketches));
+        }
+        methods
     }
 
     fn count(&self) -> usize {
@@ -130,14 +147,14 @@ impl<'a> Shape<'a> {
         self.rows.chunks_exact(self.dim).step_by(step.max(1)).take(self.nlist).flatten().copied().collect()
     }
 
-    fn nearest_centroid(self, tile: Option<Tile>) -> Stage<'a> {
+    fn nearest_centroid(self, method: Option<Method>) -> Stage<'a> {
         let Self { device, dim, nlist, .. } = self;
         let make = move |rows| {
             let batch = device.upload(self.first(rows), dim)?;
             let table = device.centroid_table(&self.centroids(), dim, Metric::L2)?;
             let run = move || {
-                match tile {
-                    Some(tile) => device.nearest_centroid_by(&batch, &table, Method::Tile(tile)),
+                match method {
+                    Some(method) => device.nearest_centroid_by(&batch, &table, method),
                     None => device.nearest_centroid(&batch, &table),
                 }
                 .map(drop)
@@ -145,11 +162,12 @@ impl<'a> Shape<'a> {
             Ok(Box::new(run) as Run)
         };
         let (d, lists) = (dim as f64, nlist as f64);
+        let most = if let Some(Method::Sketches(_)) = method { MARKS / nlist.div_ceil(32) } else { usize::MAX };
         Stage {
             name: "nearest_centroid",
-            variant: Some(tile.map_or("as a build does".into(), |tile| format!("tile {tile}"))),
+            variant: Some(method.map_or("as a build does".into(), |method| method.to_string())),
             shape: format!("d {dim}, {nlist} lists"),
-            rows: self.batch(),
+            rows: self.batch().min(most),
             answers: false,
             work: Box::new(move |rows| (2.0 * rows * lists * d, 4.0 * d * (rows + lists), 0.0)),
             make: Box::new(make),

@@ -12,7 +12,7 @@ pub(super) struct Side {
     pub scale: f32,
     /// Length of what the bytes lost of the shares.
     pub error: f32,
-    /// Length of what the bytes stand for.
+    /// Length of what the bytes stand for, and half the error: its share in the product of two errors.
     pub length: f32,
     /// Length of what is not in the shares.
     pub rest: f32,

@@ -211,7 +211,9 @@ impl NullaryFnOnce for Bytes<'_> {
                 squares += i32::from(*out) * i32::from(*out);
                 errors += (share - scale * f32::from(*out)).powi(2);
             }
-            *side = Side { scale, error: errors.sqrt(), length: scale * (squares as f32).sqrt(), rest: rest[0] };
+            let error = errors.sqrt();
+            let length = scale * (squares as f32).sqrt() + 0.5 * error;
+            *side = Side { scale, error, length, rest: rest[0] };
         }
     }
 }

@@ -6,6 +6,7 @@ use super::kernel::{BOUNDS, Pipelines, Step};
 use super::nearest_centroid::{Params, parts};
 use super::sketch::Sketches;
 use crate::device::buffer::{Assignment, Buffer};
+use crate::device::method::Shares;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -15,9 +16,9 @@ const LABEL: &str = "bounds";
 pub(crate) struct Bounds(Pipelines<1>);
 
 impl Bounds {
-    fn get(gpu: &Gpu, metric: Metric, tile: Tile) -> Result<&Self> {
-        let (metric, tile) = (metric as usize, tile.number()?);
-        let (stage, kernel) = (&gpu.stages.bounds[metric][tile], &BOUNDS[metric][tile]);
+    fn get(gpu: &Gpu, shares: Shares, metric: Metric, tile: Tile) -> Result<&Self> {
+        let (shares, metric, tile) = (shares as usize, metric as usize, tile.number()?);
+        let (stage, kernel) = (&gpu.stages.bounds[shares][metric][tile], &BOUNDS[shares][metric][tile]);
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["reach"]).map(Self))
     }
 }
@@ -33,19 +34,24 @@ pub(super) fn reach(
     gpu: &Gpu,
     (rows, centroids): (&Sketches, &Sketches),
     guesses: &Assignment,
+    shares: Shares,
     metric: Metric,
     tile: Tile,
 ) -> Result<(Step, Buffer<u32>)> {
-    let kernel = &Bounds::get(gpu, metric, tile)?.0;
+    let kernel = &Bounds::get(gpu, shares, metric, tile)?.0;
     let (count, nlist) = (rows.shares.rows, centroids.shares.rows);
+    let (bytes_a_share, [own, theirs]) = match shares {
+        Shares::Floats => (4, [rows.shares.data.gpu(gpu, LABEL)?, centroids.shares.data.gpu(gpu, LABEL)?]),
+        Shares::Bytes => (1, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
+    };
+    let stride = bytes_a_share * rows.shares.stride / 16;
     let marks = gpu.zeros(count * words(nlist))?;
     let (tiles, part) = parts(tile, count, nlist);
-    let params =
-        Params { rows: count as u32, nlist: nlist as u32, stride: rows.shares.stride as u32 / 4, part: part as u32 };
+    let params = Params { rows: count as u32, nlist: nlist as u32, stride: stride as u32, part: part as u32 };
     let buffers = [
         &gpu.params(&params)?,
-        rows.shares.data.gpu(gpu, LABEL)?,
-        centroids.shares.data.gpu(gpu, LABEL)?,
+        own,
+        theirs,
         centroids.biases.gpu(gpu, LABEL)?,
         rows.sides.gpu(gpu, LABEL)?,
         centroids.sides.gpu(gpu, LABEL)?,

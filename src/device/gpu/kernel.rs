@@ -35,7 +35,7 @@ pub struct GpuKernel {
 }
 
 macro_rules! wgsl {
-    ($($file:literal),+) => { concat!($(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+) };
+    ($($file:expr),+) => { concat!($(include_str!(concat!("../../../shaders/", $file, ".wgsl"))),+) };
 }
 
 /// A kernel for each [`RowFormat`](crate::device::RowFormat), in its order; the metric is a part of its name, and of its source.
@@ -89,11 +89,11 @@ const fn by_tile(
 }
 
 const fn sketch(name: &'static str, source: &'static str) -> GpuKernel {
-    tiled(name, source, &[Uniform, Read, Read, Read, Read, Write, Write, Write], 2)
+    tiled(name, source, &[Uniform, Read, Read, Read, Read, Write, Write, Write, Write], 2)
 }
 
 const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
-    let source = wgsl!("nearest_probes", "shared/product_tile");
+    let source = wgsl!("nearest_probes", "shared/product_tile", "shared/products_f32");
     tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
 }
 
@@ -101,12 +101,12 @@ const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
 pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
     by_tile(
         ["nearest_centroid_l2_128x128", "nearest_centroid_l2_64x128", "nearest_centroid_l2_64x64"],
-        wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_l2"),
+        wgsl!("nearest_centroid", "shared/product_tile", "shared/products_f32", "shared/metric_l2"),
         &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
     by_tile(
         ["nearest_centroid_ip_128x128", "nearest_centroid_ip_64x128", "nearest_centroid_ip_64x64"],
-        wgsl!("nearest_centroid", "shared/product_tile", "shared/metric_ip"),
+        wgsl!("nearest_centroid", "shared/product_tile", "shared/products_f32", "shared/metric_ip"),
         &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
 ];
@@ -115,21 +115,36 @@ pub(super) static NEAREST_PROBES: [GpuKernel; 2] =
     [nearest_probes("nearest_probes_64x64", 2), nearest_probes("nearest_probes_128x128", 0)];
 /// By [`Metric`](crate::factory::Metric), with the smallest [`Tile`].
 pub(super) static SKETCH: [GpuKernel; 2] = [
-    sketch("sketch_l2", wgsl!("sketch", "shared/product_tile", "shared/metric_l2")),
-    sketch("sketch_ip", wgsl!("sketch", "shared/product_tile", "shared/metric_ip")),
+    sketch("sketch_l2", wgsl!("sketch", "shared/product_tile", "shared/products_f32", "shared/metric_l2")),
+    sketch("sketch_ip", wgsl!("sketch", "shared/product_tile", "shared/products_f32", "shared/metric_ip")),
 ];
-/// By [`Metric`](crate::factory::Metric), then by [`Tile`].
-pub(super) static BOUNDS: [[GpuKernel; Tile::ALL.len()]; 2] = [
-    by_tile(
-        ["bounds_l2_128x128", "bounds_l2_64x128", "bounds_l2_64x64"],
-        wgsl!("bounds", "shared/product_tile", "shared/metric_l2"),
-        &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
-    ),
-    by_tile(
-        ["bounds_ip_128x128", "bounds_ip_64x128", "bounds_ip_64x64"],
-        wgsl!("bounds", "shared/product_tile", "shared/metric_ip"),
-        &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
-    ),
+/// Composed of a metric and of what shares are.
+macro_rules! bounds {
+    ($names:expr, $shares:literal, $metric:literal) => {
+        by_tile(
+            $names,
+            wgsl!(
+                "bounds",
+                "shared/product_tile",
+                concat!("shared/products_", $shares),
+                concat!("shared/shares_", $shares),
+                concat!("shared/metric_", $metric)
+            ),
+            &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
+        )
+    };
+}
+
+/// By [`Shares`](crate::device::Shares), then by [`Metric`](crate::factory::Metric), then by [`Tile`].
+pub(super) static BOUNDS: [[[GpuKernel; Tile::ALL.len()]; 2]; 2] = [
+    [
+        bounds!(["bounds_l2_128x128", "bounds_l2_64x128", "bounds_l2_64x64"], "f32", "l2"),
+        bounds!(["bounds_ip_128x128", "bounds_ip_64x128", "bounds_ip_64x64"], "f32", "ip"),
+    ],
+    [
+        bounds!(["bounds_l2_i8_128x128", "bounds_l2_i8_64x128", "bounds_l2_i8_64x64"], "i8", "l2"),
+        bounds!(["bounds_ip_i8_128x128", "bounds_ip_i8_64x128", "bounds_ip_i8_64x64"], "i8", "ip"),
+    ],
 ];
 pub(super) static COMPARE: GpuKernel = GpuKernel {
     name: "compare",
@@ -221,7 +236,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     kernels.extend(NEAREST_CENTROID.as_flattened());
     kernels.extend(&NEAREST_PROBES);
     kernels.extend(&SKETCH);
-    kernels.extend(BOUNDS.as_flattened());
+    kernels.extend(BOUNDS.as_flattened().as_flattened());
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
     kernels.extend(&BLEND);
@@ -401,8 +416,8 @@ pub(crate) mod layouts {
         check(&NEAREST_PROBES[0], nearest_centroid::Params::layout());
         check(&SKETCH[0], nearest_centroid::Params::layout());
         check(&SKETCH[0], sketch::Side::layout());
-        check(&BOUNDS[0][0], nearest_centroid::Params::layout());
-        check(&BOUNDS[0][0], sketch::Side::layout());
+        check(&BOUNDS[0][0][0], nearest_centroid::Params::layout());
+        check(&BOUNDS[0][0][0], sketch::Side::layout());
         check(&COMPARE, compare::Params::layout());
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());

@@ -92,7 +92,7 @@ pub(crate) struct Gpu {
 struct Stages {
     nearest_centroid: [[Lazy<nearest_centroid::NearestCentroid>; Tile::ALL.len()]; 2],
     sketch: [Lazy<sketch::Sketch>; 2],
-    bounds: [[Lazy<bounds::Bounds>; Tile::ALL.len()]; 2],
+    bounds: [[[Lazy<bounds::Bounds>; Tile::ALL.len()]; 2]; 2],
     compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,

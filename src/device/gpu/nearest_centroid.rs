@@ -1,6 +1,7 @@
 //! Launches `shaders/nearest_centroid.wgsl`: the nearest centroid of each row, by all products or by those that bounds
 //! leave.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::autotune::{self, Stopwatch, Tile};
@@ -8,7 +9,7 @@ use super::kernel::{NEAREST_CENTROID, Pipelines, Step, wgsl_struct};
 use super::sketch::RowSketches;
 use super::{Gpu, bounds, compare, grid};
 use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};
-use crate::device::stages::Method;
+use crate::device::method::{Method, Shares};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -43,57 +44,60 @@ pub(crate) fn nearest_centroid(
     table: &CentroidTable,
     method: Option<Method>,
 ) -> Result<Assignment> {
-    let (tile, by_sketches) = match method {
-        Some(Method::Tile(tile)) => (tile, false),
-        Some(Method::Sketches) => (gpu.tuned.for_work(gpu, 0), true),
-        None => {
-            let tile = gpu.tuned.for_work(gpu, multiply_adds(rows, table));
-            (tile, sketches_pay(gpu, rows, table, tile)?)
-        }
+    let method = match method {
+        Some(method) => method,
+        None => fastest(gpu, rows, table)?,
     };
-    let (steps, assignment) = match by_sketches {
-        true => by_bounds(gpu, rows, table, tile)?,
-        false => by_products(gpu, rows, table, tile)?,
-    };
+    let (steps, assignment) = by(gpu, rows, table, method)?;
     if rows.rows > 0 {
         gpu.submit(LABEL, &steps)?;
     }
     Ok(assignment)
 }
 
-/// How many centroids bounds leave, over all rows; none where there are no sketches.
-pub(crate) fn comparisons(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Option<u64>> {
+/// The centroids that bounds leave, a bit each, [`bounds::words`] a row; none where there are no sketches.
+pub(crate) fn marks(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Option<Vec<u32>>> {
     if rows.rows == 0 || table.sketches.basis(gpu, &table.centroids)?.is_none() {
         return Ok(None);
     }
-    let bounded = Bounded::new(gpu, rows, table, gpu.tuned.for_work(gpu, 0))?;
+    let bounded = Bounded::new(gpu, rows, table, shares)?;
     gpu.submit(LABEL, &bounded.steps)?;
-    let marks = gpu.download::<u32>(bounded.marks.gpu(gpu, LABEL)?, bounded.marks.len())?;
-    Ok(Some(marks.iter().map(|word| u64::from(word.count_ones())).sum()))
+    gpu.download(bounded.marks.gpu(gpu, LABEL)?, bounded.marks.len()).map(Some)
 }
 
-fn multiply_adds(rows: &Matrix, table: &CentroidTable) -> u64 {
-    rows.rows as u64 * table.nlist() as u64 * rows.dim as u64
-}
-
-/// Whether bounds are the faster way for rows such as these, measured when an assignment is large for the first time.
-/// Results do not depend on it.
-fn sketches_pay(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<bool> {
+/// The fastest method for rows such as these, measured when an assignment is large for the first time. Results do not
+/// depend on it.
+fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
+    let multiply_adds = rows.rows as u64 * table.nlist() as u64 * rows.dim as u64;
+    let by_products = Method::Tile(gpu.tuned.for_work(gpu, multiply_adds));
     let marks = 4 * (rows.rows * bounds::words(table.nlist())) as u64;
     if rows.rows == 0 || marks > gpu.max_binding() {
-        return Ok(false);
+        return Ok(by_products);
     }
-    if let Some(faster) = table.sketches.faster.get() {
-        return Ok(*faster);
+    if let Some(fastest) = table.sketches.fastest.get() {
+        return Ok(*fastest);
     }
-    if !autotune::pays(multiply_adds(rows, table)) || table.sketches.basis(gpu, &table.centroids)?.is_none() {
-        return Ok(false);
+    if !autotune::pays(multiply_adds) || table.sketches.basis(gpu, &table.centroids)?.is_none() {
+        return Ok(by_products);
     }
-    let few = Matrix::new(rows.data.clone(), rows.rows.min(TRIED), rows.dim, rows.stride);
     let stopwatch = Stopwatch::new(gpu)?;
-    let by_products = stopwatch.median(&by_products(gpu, &few, table, tile)?.0)?;
-    let by_bounds = stopwatch.median(&by_bounds(gpu, &few, table, tile)?.0)?;
-    Ok(*table.sketches.faster.get_or_init(|| by_bounds < by_products))
+    let time = |method| {
+        // Each begins without a guess.
+        let few = Matrix::new(rows.data.clone(), rows.rows.min(TRIED), rows.dim, rows.stride);
+        stopwatch.median(&by(gpu, &few, table, method)?.0)
+    };
+    let methods = iter::once(by_products).chain(Shares::ALL.map(Method::Sketches));
+    // One that fails is none to take.
+    let fastest = methods.filter_map(|method| Some((time(method).ok()?, method))).min_by_key(|(time, _)| *time);
+    let fastest = fastest.map_or(by_products, |(_, method)| method);
+    Ok(*table.sketches.fastest.get_or_init(|| fastest))
+}
+
+fn by(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, method: Method) -> Result<(Vec<Step>, Assignment)> {
+    match method {
+        Method::Tile(tile) => by_products(gpu, rows, table, tile),
+        Method::Sketches(shares) => by_bounds(gpu, rows, table, shares),
+    }
 }
 
 /// All products: `assign` and `measure`, and what they fill.
@@ -110,11 +114,12 @@ pub(super) fn by_products(
 }
 
 /// The few products that bounds leave, and what they fill.
-fn by_bounds(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<(Vec<Step>, Assignment)> {
-    let Bounded { mut steps, marks, sketches } = Bounded::new(gpu, rows, table, tile)?;
+fn by_bounds(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<(Vec<Step>, Assignment)> {
+    let Bounded { mut steps, marks, sketches } = Bounded::new(gpu, rows, table, shares)?;
     let (compare, found) = compare::compare(gpu, rows, table, &marks)?;
     let best = Best { found, part: table.nlist() };
-    let (measure, assignment) = NearestCentroid::get(gpu, table.metric, tile)?.measure(gpu, rows, table, &best)?;
+    let stage = NearestCentroid::get(gpu, table.metric, gpu.tuned.for_work(gpu, 0))?;
+    let (measure, assignment) = stage.measure(gpu, rows, table, &best)?;
     sketches.set_last(best);
     steps.extend([compare, measure]);
     Ok((steps, assignment))
@@ -129,8 +134,8 @@ struct Bounded {
 }
 
 impl Bounded {
-    fn new(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<Self> {
-        let metric = table.metric;
+    fn new(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Self> {
+        let (metric, tile) = (table.metric, gpu.tuned.for_work(gpu, 0));
         let stage = NearestCentroid::get(gpu, metric, tile)?;
         let none = || {
             let found = format!("{} centroids of {} floats", table.nlist(), table.dim());
@@ -150,7 +155,7 @@ impl Bounded {
             }
         };
         let (measure, guesses) = stage.measure(gpu, rows, table, &guess)?;
-        let (reach, marks) = bounds::reach(gpu, (own, theirs), &guesses, metric, tile)?;
+        let (reach, marks) = bounds::reach(gpu, (own, theirs), &guesses, shares, metric, tile)?;
         steps.extend([measure, reach]);
         Ok(Self { steps, marks, sketches })
     }

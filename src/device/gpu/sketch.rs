@@ -8,25 +8,26 @@ use super::nearest_centroid::{Best, Params};
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::cpu::sketch::Directions;
+use crate::device::method::Method;
 use crate::error::Result;
 use crate::factory::Metric;
 
-/// The tile of `project`, and the vectors a workgroup of `measure`.
+/// The tile of `project`, and the vectors a workgroup of `measure` and of `pack`.
 const TILE: Tile = Tile::ALL[2];
 const MEASURED: usize = 16;
 const LABEL: &str = "sketch";
 
 // All floats there; the host only makes room.
-wgsl_struct!(Side { rest, slack, level });
+wgsl_struct!(Side { rest, slack, level, byte_rest, scale });
 
-/// Entry points: `project`, `measure`.
+/// Entry points: `project`, `measure`, `pack`.
 #[derive(Debug)]
-pub(crate) struct Sketch(Pipelines<2>);
+pub(crate) struct Sketch(Pipelines<3>);
 
 impl Sketch {
     fn get(gpu: &Gpu, metric: Metric) -> Result<&Self> {
         let (stage, kernel) = (&gpu.stages.sketch[metric as usize], &SKETCH[metric as usize]);
-        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["project", "measure"]).map(Self))
+        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["project", "measure", "pack"]).map(Self))
     }
 }
 
@@ -55,6 +56,8 @@ impl Basis {
 pub(crate) struct Sketches {
     /// Vectors × directions.
     pub shares: Matrix,
+    /// The shares in bytes, four a word.
+    pub bytes: Buffer<u32>,
     pub biases: Buffer<f32>,
     pub sides: Buffer<Side>,
 }
@@ -65,7 +68,8 @@ impl Sketches {
         let kernel = &Sketch::get(gpu, metric)?.0;
         let (count, width) = (vectors.rows, basis.directions.rows);
         let shares = Matrix::new(gpu.zeros(count * width)?, count, width, width);
-        let sketches = Self { shares, biases: gpu.zeros(count)?, sides: gpu.zeros(count)? };
+        let bytes = gpu.zeros(count * width / 4)?;
+        let sketches = Self { shares, bytes, biases: gpu.zeros(count)?, sides: gpu.zeros(count)? };
         let params =
             Params { rows: count as u32, nlist: width as u32, stride: vectors.stride as u32 / 4, part: width as u32 };
         let buffers = [
@@ -77,11 +81,13 @@ impl Sketches {
             sketches.shares.data.gpu(gpu, LABEL)?,
             sketches.biases.gpu(gpu, LABEL)?,
             sketches.sides.gpu(gpu, LABEL)?,
+            sketches.bytes.gpu(gpu, LABEL)?,
         ];
         let bindings = kernel.bind(gpu, &buffers)?;
         let tiles = [count.div_ceil(TILE.rows) as u32, width.div_ceil(TILE.centroids) as u32, 1];
-        let steps: [Step; 2] =
-            [kernel.step(0, &bindings, tiles), kernel.step(1, &bindings, grid(count.div_ceil(MEASURED)))];
+        let measured = grid(count.div_ceil(MEASURED));
+        let grids = [tiles, measured, measured];
+        let steps: [Step; 3] = std::array::from_fn(|entry| kernel.step(entry, &bindings, grids[entry]));
         gpu.submit(LABEL, &steps)?;
         Ok(sketches)
     }
@@ -116,8 +122,8 @@ impl RowSketches {
 pub(crate) struct TableSketches {
     basis: OnceLock<Option<Arc<Basis>>>,
     own: OnceLock<Sketches>,
-    /// Whether bounds were measured to pay.
-    pub faster: OnceLock<bool>,
+    /// What was measured to be fastest.
+    pub fastest: OnceLock<Method>,
     /// Centroids have moved before.
     moved: bool,
 }
@@ -126,9 +132,9 @@ impl TableSketches {
     /// For as many centroids that moved: in the same directions. k-means begins with centroids that are rows, of which
     /// bounds tell less than of means, so that they have a second chance.
     pub fn moved(&self) -> Self {
-        let faster = self.faster.get().filter(|&&faster| faster || self.moved).copied();
-        let faster = faster.map(OnceLock::from).unwrap_or_default();
-        Self { basis: self.basis.clone(), own: OnceLock::new(), faster, moved: true }
+        let fastest = self.fastest.get().filter(|method| matches!(method, Method::Sketches(_)) || self.moved).copied();
+        let fastest = fastest.map(OnceLock::from).unwrap_or_default();
+        Self { basis: self.basis.clone(), own: OnceLock::new(), fastest, moved: true }
     }
 
     /// The directions; `centroids` are looked at the first time.

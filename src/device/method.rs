@@ -1,0 +1,38 @@
+//! Ways of finding the nearest centroids on a GPU.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::Tile;
+
+/// How a GPU finds the nearest centroids. Labels do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// All products of rows and centroids, in tiles of this size.
+    Tile(Tile),
+    /// The products of those centroids that bounds by sketches leave.
+    Sketches(Shares),
+}
+
+impl Display for Method {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tile(tile) => write!(f, "tile {tile}"),
+            Self::Sketches(Shares::Floats) => f.write_str("sketches"),
+            Self::Sketches(Shares::Bytes) => f.write_str("sketches of bytes"),
+        }
+    }
+}
+
+/// What the sketches' numbers are that a GPU multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shares {
+    /// 32-bit floats.
+    Floats,
+    /// Bytes: four are multiplied at once, and bounds allow for what they lose, so that a few more centroids are left.
+    Bytes,
+}
+
+impl Shares {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Floats, Self::Bytes];
+}

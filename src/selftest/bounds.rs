@@ -38,15 +38,23 @@ fn few_are_left(device: &Device, metric: Metric) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Values of which a sketch leaves nothing: bounds are as near to the scores as they can be.
+fn in_few_directions(count: usize, dim: usize, scale: f32, seed: u64) -> Vec<f32> {
+    const DIRECTIONS: usize = 20;
+    let (directions, amounts) = (random(DIRECTIONS * dim, 44), random(count * DIRECTIONS, seed));
+    let value =
+        |amounts: &[f32], i| -> f32 { (0..DIRECTIONS).map(|j| scale * amounts[j] * directions[j * dim + i]).sum() };
+    amounts.chunks_exact(DIRECTIONS).flat_map(|amounts| (0..dim).map(|i| value(amounts, i))).collect()
+}
+
 /// Of centroids that moved all are left that are as near as the guess, which is the one that was nearest before.
 fn all_that_reach_are_left(device: &Device, metric: Metric, scales: [f32; 2]) -> Result<(), Failed> {
     let (dim, count, nlist) = (160, 67, 290);
-    let scaled = |values: Vec<f32>, scale| -> Vec<f32> { values.iter().map(|x| x * scale).collect() };
-    let rows = scaled(correlated(count, dim, 41), scales[0]);
-    let centroids = scaled(correlated(nlist, dim, 42), scales[1]);
+    let rows = in_few_directions(count, dim, scales[0], 41);
+    let centroids = in_few_directions(nlist, dim, scales[1], 42);
     for shares in Shares::ALL {
         let uploaded = device.upload(&rows, dim)?;
-        let before = device.centroid_table(&correlated(nlist, dim, 43), dim, metric)?;
+        let before = device.centroid_table(&in_few_directions(nlist, dim, 1.0, 43), dim, metric)?;
         let guesses = device.nearest_centroid_by(&uploaded, &before, Method::Sketches(shares))?;
         let table = device.centroid_table_of(device.upload(&centroids, dim)?, metric, Some(&before))?;
         let Some(marks) = device.marks(&uploaded, &table, shares)? else {

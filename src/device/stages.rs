@@ -57,8 +57,8 @@ impl Device {
     /// The same by a method of the caller's choice, to measure or to test it; the CPU engine takes its own.
     ///
     /// # Errors
-    /// As [`Device::nearest_centroid`], for a tile that is not in [`Tile::ALL`], and for sketches of centroids that are
-    /// few, narrow, or have no directions in common.
+    /// As [`Device::nearest_centroid`], for a tile that is not in [`Tile::ALL`](super::Tile::ALL), and for sketches of
+    /// centroids that are few, narrow, or have no directions in common.
     pub fn nearest_centroid_by(&self, rows: &Matrix, table: &CentroidTable, method: Method) -> Result<Assignment> {
         check_table(rows, table)?;
         match &self.engine {

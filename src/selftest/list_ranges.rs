@@ -57,7 +57,8 @@ impl Asked {
     /// Lists of a query, each of another one; every seventh query visits none.
     fn probes_of(&self, query: usize) -> impl Iterator<Item = u32> {
         let nlist = self.lists.len();
-        (0..self.nprobe).map(move |probe| if query % 7 == 5 { TopK::NONE } else { ((query * 5 + probe) % nlist) as u32 })
+        (0..self.nprobe)
+            .map(move |probe| if query % 7 == 5 { TopK::NONE } else { ((query * 5 + probe) % nlist) as u32 })
     }
 
     fn check(&self, device: &Device) -> Result<(), Failed> {

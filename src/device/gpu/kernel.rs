@@ -382,8 +382,9 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, candidates, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk, fast_scan,
-        l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk, sketch,
+        blend, candidates, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk,
+        fast_scan, l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk,
+        sketch,
     };
     use super::*;
 

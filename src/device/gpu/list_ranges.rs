@@ -68,6 +68,7 @@ pub(super) fn list_ranges(
         made.segments.gpu(gpu, name)?,
     ];
     let bindings = stage.bind(gpu, &buffers)?;
-    steps.extend([stage.step(0, &bindings, grid(queries)), stage.step(1, &bindings, grid(visits.div_ceil(CUT_VISITS)))]);
+    steps
+        .extend([stage.step(0, &bindings, grid(queries)), stage.step(1, &bindings, grid(visits.div_ceil(CUT_VISITS)))]);
     Ok(made)
 }

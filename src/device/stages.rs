@@ -201,15 +201,14 @@ impl Device {
         k: usize,
     ) -> Result<TopK> {
         let (mut top, mut pending) = (TopK::default(), Pending::default());
-        self.exact_topk_into(queries, rows, ranges, metric, k, &mut top, &mut pending)?;
+        self.exact_topk_into((queries, rows), ranges, metric, k, &mut top, &mut pending)?;
         Ok(top)
     }
 
     /// The same into what is there, whose memory is used again. Submits what is pending, too.
     pub(crate) fn exact_topk_into(
         &self,
-        queries: &Matrix,
-        rows: &RowSet,
+        (queries, rows): (&Matrix, &RowSet),
         ranges: &RowRanges,
         metric: Metric,
         k: usize,
@@ -247,15 +246,14 @@ impl Device {
         k: usize,
     ) -> Result<ScanTopK> {
         let (mut top, mut pending) = (ScanTopK::default(), Pending::default());
-        self.fast_scan_into(codes, tables, request, metric, k, &mut top, &mut pending)?;
+        self.fast_scan_into((codes, tables), request, metric, k, &mut top, &mut pending)?;
         Ok(top)
     }
 
     /// The same into what is there, whose memory is used again. Submits what is pending, too.
     pub(crate) fn fast_scan_into(
         &self,
-        codes: &CodeSet,
-        tables: &LookupTables,
+        (codes, tables): (&CodeSet, &LookupTables),
         request: &ScanRequest,
         metric: Metric,
         k: usize,

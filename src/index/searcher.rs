@@ -220,7 +220,7 @@ impl Searcher {
                 (0..queries.rows()).for_each(|_| ranges.push([slots(0..rows.rows())]));
             }
         }
-        self.device.exact_topk_into(queries, rows, ranges, self.index.metric, found.k, top, pending)?;
+        self.device.exact_topk_into((queries, rows), ranges, self.index.metric, found.k, top, pending)?;
         found.distances.extend_from_slice(&top.distances);
         found.ids.extend(top.rows.iter().map(|&row| self.id_of(row)));
         Ok(())
@@ -255,7 +255,7 @@ impl Searcher {
                 device.lookup_tables_into(queries, codebooks, metric, None, tables, pending)?;
             }
         }
-        device.fast_scan_into(codes, tables, request, metric, found.k, sums, pending)?;
+        device.fast_scan_into((codes, tables), request, metric, found.k, sums, pending)?;
         // What the sums stand for.
         let each = sums.slots.chunks_exact(found.k).zip(sums.sums.chunks_exact(found.k));
         let each = each.zip(sums.scales.chunks_exact(2));

@@ -104,7 +104,7 @@ impl Asked {
         device.list_ranges_into(&resident(device, &places)?, probes, self.nprobe, &mut request.ranges)?;
         let mut found = ScanTopK::default();
         let pending = &mut Pending::default();
-        device.fast_scan_into(&codes, &tables, &request, Metric::L2, self.k, &mut found, pending)?;
+        device.fast_scan_into((&codes, &tables), &request, Metric::L2, self.k, &mut found, pending)?;
         ensure(found.scales == [0.0, 1.0].repeat(self.queries), || format!("scales {:?}", found.scales))?;
         for query in 0..self.queries {
             let mut expected: Vec<(u32, u32)> = Vec::new();

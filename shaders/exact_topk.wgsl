@@ -6,28 +6,29 @@
 struct Params {
   stride: u32,    // vec4s a row
   first_row: u32, // number of the first row in this buffer, when the rows are spread over several
+  rows: u32,      // in this buffer
   tasks: u32,
-  unused: u32,
 }
 
 struct Task {
-  first_entry: u32,
-  entries: u32, // at most 16
+  first_visit: u32,
+  visits: u32, // at most 16
   first_row: u32,
-  rows: u32, // at most 64
+  rows: u32, // at most 64; 0 in tasks that were not needed
 }
 
-// A query of a task, and where its first distance goes.
-struct Entry {
+// A query of a task. The distance to row r goes to base + r, modulo 2^32.
+struct Visit {
   query: u32,
-  output: u32,
+  list: u32,
+  base: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<vec4<f32>>;
 // Binding 2 holds the rows: shared/rows_f32 or shared/rows_f16.
 @group(0) @binding(3) var<storage, read> tasks: array<Task>;
-@group(0) @binding(4) var<storage, read> entries: array<Entry>;
+@group(0) @binding(4) var<storage, read> visits: array<Visit>;
 @group(0) @binding(5) var<storage, read_write> keys: array<f32>;
 @group(0) @binding(6) var<storage, read_write> candidates: array<u32>;
 
@@ -37,13 +38,18 @@ const PITCH: u32 = 9u; // DEPTH + 1: rows start in different memory banks
 var<workgroup> row_tile: array<vec4<f32>, 576>;   // 64 rows × PITCH
 var<workgroup> query_tile: array<vec4<f32>, 144>; // 16 queries × PITCH
 
+// Whether a line of a task is one of its rows, and in this buffer.
+fn is_here(task: Task, line: u32) -> bool {
+  return line < task.rows && task.first_row + line - params.first_row < params.rows;
+}
+
 fn stage_tiles(lane: u32, task: Task, depth: u32) {
   for (var i = lane; i < 64u * DEPTH; i += 256u) {
     let line = i / DEPTH;
     let column = depth + i % DEPTH;
     var value = vec4<f32>();
-    if line < task.rows && column < params.stride {
-      value = row_quad((task.first_row + line) * params.stride + column);
+    if is_here(task, line) && column < params.stride {
+      value = row_quad((task.first_row + line - params.first_row) * params.stride + column);
     }
     row_tile[line * PITCH + i % DEPTH] = value;
   }
@@ -51,8 +57,8 @@ fn stage_tiles(lane: u32, task: Task, depth: u32) {
     let line = lane / DEPTH;
     let column = depth + lane % DEPTH;
     var value = vec4<f32>();
-    if line < task.entries && column < params.stride {
-      value = queries[entries[task.first_entry + line].query * params.stride + column];
+    if line < task.visits && column < params.stride {
+      value = queries[visits[task.first_visit + line].query * params.stride + column];
     }
     query_tile[line * PITCH + lane % DEPTH] = value;
   }
@@ -65,6 +71,7 @@ fn measure(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups)
   let number = workgroup.y * grid.x + workgroup.x;
   if number >= params.tasks { return; }
   let task = tasks[number];
+  if task.first_row + task.rows <= params.first_row || task.first_row >= params.first_row + params.rows { return; }
   let x = lane % 16u;
   let y = lane / 16u;
   var sum0 = vec4<f32>();
@@ -75,7 +82,7 @@ fn measure(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups)
     workgroupBarrier(); // the tiles of the step before are read
     stage_tiles(lane, task, depth);
     workgroupBarrier();
-    if y < task.entries {
+    if y < task.visits {
       for (var i = 0u; i < DEPTH; i++) {
         let q = query_tile[y * PITCH + i];
         sum0 = add_terms(sum0, q, row_tile[x * PITCH + i]);
@@ -85,18 +92,19 @@ fn measure(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups)
       }
     }
   }
-  if y < task.entries {
-    let output = entries[task.first_entry + y].output;
-    write(output, task, x, sum0);
-    write(output, task, 16u + x, sum1);
-    write(output, task, 32u + x, sum2);
-    write(output, task, 48u + x, sum3);
+  if y < task.visits {
+    let base = visits[task.first_visit + y].base;
+    write(base, task, x, sum0);
+    write(base, task, 16u + x, sum1);
+    write(base, task, 32u + x, sum2);
+    write(base, task, 48u + x, sum3);
   }
 }
 
-fn write(output: u32, task: Task, line: u32, sum: vec4<f32>) {
-  if line < task.rows {
-    keys[output + line] = key_of(dot(sum, vec4(1.0)));
-    candidates[output + line] = params.first_row + task.first_row + line;
+fn write(base: u32, task: Task, line: u32, sum: vec4<f32>) {
+  if is_here(task, line) {
+    let row = task.first_row + line;
+    keys[base + row] = key_of(dot(sum, vec4(1.0)));
+    candidates[base + row] = row;
   }
 }

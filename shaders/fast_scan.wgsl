@@ -11,22 +11,24 @@
 struct Params {
   pairs: u32,     // of sub-quantizers, the odd one out padded
   first_row: u32, // number of the first row in this buffer, when the codes are spread over several
+  rows: u32,      // in this buffer
   tasks: u32,
   descending: u32, // 1 where the largest sum comes first
+  one_table: u32,  // 1 where a query has one table for all its lists
 }
 
 struct Task {
   first_visit: u32,
   visits: u32, // at most 4
-  first_block: u32,
-  rows: u32, // at most 64 blocks of 32
+  first_row: u32, // of a block
+  rows: u32, // at most 64 blocks of 32; 0 in tasks that were not needed
 }
 
-// A query of a task: which table, which bias is added to its sums, and where its first sum goes.
+// A query of a task, and which bias, and table, is its list's. The sum of row r goes to base + r, modulo 2^32.
 struct Visit {
-  table: u32,
+  query: u32,
   list: u32,
-  output: u32,
+  base: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -66,7 +68,8 @@ fn add_word(sums: Packed, sub_quantizer: u32, word: u32) -> Packed {
 
 fn table_word(task: Task, number: u32, word: u32) -> u32 {
   if number >= task.visits { return 0u; }
-  return tables[visits[task.first_visit + number].table * params.pairs * 8u + word];
+  let visit = visits[task.first_visit + number];
+  return tables[select(visit.list, visit.query, params.one_table == 1u) * params.pairs * 8u + word];
 }
 
 // Turns four queries' words of four entries each into four words of one entry each.
@@ -89,9 +92,11 @@ fn scan(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   let number = workgroup.y * grid.x + workgroup.x;
   if number >= params.tasks { return; }
   let task = tasks[number];
+  if task.first_row + task.rows <= params.first_row || task.first_row >= params.first_row + params.rows { return; }
   let block = lane / 4u;
-  let here = block * 32u < task.rows;
-  let base = (task.first_block + block) * params.pairs * 8u + lane % 4u;
+  let row = task.first_row + block * 32u - params.first_row; // the block's first, in this buffer
+  let here = block * 32u < task.rows && row < params.rows;
+  let base = row / 32u * params.pairs * 8u + lane % 4u;
   // Totals of each query, first for the low nibbles, then for the high ones.
   var low = Totals();
   var high = Totals();
@@ -144,12 +149,13 @@ fn write_rows(task: Task, number: u32, block: u32, quarter: u32, half: u32, sums
   let bias = biases[visit.list];
   for (var byte = 0u; byte < 4u; byte++) {
     let place = 4u * quarter + byte;
-    let row = block * 32u + half + select(place / 2u, 8u + place / 2u, place % 2u == 1u);
-    if row < task.rows {
+    let line = block * 32u + half + select(place / 2u, 8u + place / 2u, place % 2u == 1u);
+    if line < task.rows {
+      let row = task.first_row + line;
       // Sums are below 2^24, so floats hold them exactly.
       let key = f32(sums[byte] + bias);
-      keys[visit.output + row] = select(key, -key, params.descending == 1u);
-      candidates[visit.output + row] = params.first_row + task.first_block * 32u + row;
+      keys[visit.base + row] = select(key, -key, params.descending == 1u);
+      candidates[visit.base + row] = row;
     }
   }
 }

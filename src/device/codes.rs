@@ -39,8 +39,6 @@ impl CodeSet {
 #[derive(Clone, Debug, Default)]
 pub struct ScanRequest {
     pub(crate) ranges: RowRanges,
-    /// For each range, in their order, the number of its list among those of all queries.
-    pub(crate) lists: Vec<u32>,
     /// Lists a query.
     pub(crate) lists_a_query: usize,
 }
@@ -48,13 +46,12 @@ pub struct ScanRequest {
 impl ScanRequest {
     /// An empty request of queries that visit `lists` lists each.
     pub fn new(lists: usize) -> Self {
-        Self { ranges: RowRanges::default(), lists: Vec::new(), lists_a_query: lists }
+        Self { ranges: RowRanges::default(), lists_a_query: lists }
     }
 
     /// Makes this an empty request of queries that visit `lists` lists each, in the memory it has.
     pub(crate) fn renew(&mut self, lists: usize) {
         self.ranges.clear();
-        self.lists.clear();
         self.lists_a_query = lists;
     }
 
@@ -70,9 +67,6 @@ impl ScanRequest {
         if let Some(bad) = lists.iter().find(|list| list.start % BLOCK_ROWS as u32 != 0) {
             return Err(Error::parameter("visit", format!("slots {bad:?}"), "start at a block of 32"));
         }
-        let first = self.ranges.queries() * self.lists_a_query;
-        let filled = lists.iter().zip(first as u32..).filter(|(list, _)| !list.is_empty());
-        self.lists.extend(filled.map(|(_, number)| number));
         self.ranges.push(lists.iter().cloned());
         Ok(())
     }
@@ -85,13 +79,15 @@ pub struct ScanTopK {
     pub slots: Vec<u32>,
     /// Sum of each, its bias included; 0 where there is none.
     pub sums: Vec<u32>,
+    /// Offset and step of each query, queries × 2: those of its tables.
+    pub scales: Vec<f32>,
 }
 
 impl ScanTopK {
     /// From keys, which are sums or their negatives.
-    pub(crate) fn from_keys(slots: Vec<u32>, keys: &[f32]) -> Self {
+    pub(crate) fn from_keys(slots: Vec<u32>, keys: &[f32], scales: Vec<f32>) -> Self {
         let none = super::TopK::NONE;
         let sums = keys.iter().zip(&slots).map(|(key, &slot)| if slot == none { 0 } else { key.abs() as u32 });
-        Self { sums: sums.collect(), slots }
+        Self { sums: sums.collect(), slots, scales }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::buffer::{Buffer, CentroidTable, Matrix};
 use super::pq::{CENTROIDS, Codebooks};
-use super::{Device, Engine, cpu, gpu};
+use super::{Device, Engine, Pending, cpu, gpu};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -142,12 +142,13 @@ impl Device {
         metric: Metric,
         probes: Option<&Probes<'_>>,
     ) -> Result<LookupTables> {
-        let mut made = LookupTables::default();
-        self.lookup_tables_into(queries, codebooks, metric, probes, &mut made)?;
+        let (mut made, mut pending) = (LookupTables::default(), Pending::default());
+        self.lookup_tables_into(queries, codebooks, metric, probes, &mut made, &mut pending)?;
+        self.submit("lookup_tables", pending)?;
         Ok(made)
     }
 
-    /// The same into tables that are there, whose memory is used again.
+    /// The same into tables that are there, whose memory is used again, once what is pending was submitted.
     pub(crate) fn lookup_tables_into(
         &self,
         queries: &Matrix,
@@ -155,6 +156,7 @@ impl Device {
         metric: Metric,
         probes: Option<&Probes<'_>>,
         made: &mut LookupTables,
+        pending: &mut Pending,
     ) -> Result<()> {
         if queries.dim != codebooks.dim() {
             let found = format!("{} floats wide", queries.dim);
@@ -171,7 +173,7 @@ impl Device {
         match &self.engine {
             Engine::Cpu => cpu::lookup_tables::lookup_tables(queries, codebooks, probes, shape, made)?,
             Engine::Gpu(gpu) => {
-                let sink = &mut gpu.submitting();
+                let sink = &mut pending.sink();
                 *made = gpu::lookup_tables::lookup_tables(gpu, queries, codebooks, probes, shape, sink)?;
             }
         }

@@ -38,7 +38,8 @@ pub(crate) use cpu::centroid_means::means;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 #[cfg(test)]
 pub(crate) use gpu::broken;
-pub(crate) use gpu::{Live, LiveCodes, Recording};
+pub(crate) use gpu::{Live, LiveCodes, Pending, Recording};
+pub(crate) use ranges::ListPlaces;
 pub(crate) use stages::{check_blend, check_k};
 
 use crate::error::{Error, Result};
@@ -167,6 +168,31 @@ impl Device {
         }
         matrix.renew(rows, checked_rows(rows.len(), dim)?, dim);
         Ok(())
+    }
+
+    /// Copies an array to the device.
+    pub(crate) fn upload_values<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
+        match &self.engine {
+            Engine::Cpu => Ok(Buffer::on_host(values.to_vec())),
+            Engine::Gpu(gpu) => gpu.upload(values),
+        }
+    }
+
+    /// Submits steps that nothing is read back of.
+    fn submit(&self, label: &'static str, mut pending: Pending) -> Result<()> {
+        match &self.engine {
+            Engine::Cpu => Ok(()),
+            Engine::Gpu(gpu) => pending.submit(gpu, label),
+        }
+    }
+
+    /// Submissions to a GPU up to now.
+    #[cfg(test)]
+    pub(crate) fn submissions(&self) -> usize {
+        match &self.engine {
+            Engine::Cpu => 0,
+            Engine::Gpu(gpu) => gpu.submissions.load(std::sync::atomic::Ordering::Relaxed),
+        }
     }
 
     /// Makes 4-bit codes of `m` sub-quantizers resident for [`Device::fast_scan`]. `blocks` are faiss's blocks of 32 rows,

@@ -1,13 +1,56 @@
 //! Which rows each query is compared with, and how that work is grouped so that a row is read once for many queries.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::{Device, Engine, cpu};
+use crate::error::{Error, Result};
 
 /// Row ranges for each of a batch of queries: one range over all rows for a Flat search, one a probed list for IVF.
 #[derive(Clone, Debug, Default)]
 pub struct RowRanges {
     ranges: Vec<Range<u32>>,
+    /// Number of each range among all that were pushed, empty ones too.
+    numbers: Vec<u32>,
+    pushed: u32,
     /// Query q's ranges are `ranges[ends[q − 1]..ends[q]]`.
     ends: Vec<usize>,
+    /// Stands for all of them on a GPU, where the probes lie that they are made from.
+    pub(crate) visited: Option<Visited>,
+}
+
+/// Lists that queries visit, as far as the host knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Visited {
+    pub lists: ListPlaces,
+    /// Queries × nprobe lists; a number that no list has stands for none.
+    pub probes: Buffer<u32>,
+    pub nprobe: usize,
+    /// Rows that a query is compared with, at most.
+    pub room: usize,
+}
+
+/// Where the rows of lists stand, made resident on a device for [`Device::list_ranges_into`].
+#[derive(Clone, Debug)]
+pub(crate) struct ListPlaces {
+    /// First row and number of rows of each list.
+    pub places: Buffer<[u32; 2]>,
+    /// Numbers of rows, the largest first.
+    sizes: Arc<Vec<u32>>,
+    end: u32,
+}
+
+impl ListPlaces {
+    /// Number of lists.
+    pub fn nlist(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Pieces of up to `rows` rows that `lists` of the lists are cut into, at most.
+    pub fn most_pieces(&self, lists: usize, rows: u32) -> usize {
+        self.sizes.iter().take(lists).map(|size| size.div_ceil(rows) as usize).sum()
+    }
 }
 
 /// One row range and the queries that are compared with it.
@@ -23,8 +66,8 @@ pub(crate) struct GroupVisit {
     pub query: u32,
     /// Where the range's first row stands among all candidates of the query.
     pub place: u32,
-    /// Number of the range among the ranges of all queries.
-    pub number: usize,
+    /// Number of the range among the ranges of all queries, empty ones too.
+    pub number: u32,
 }
 
 /// Visits in the order of the rows as groups.
@@ -46,18 +89,26 @@ impl RowRanges {
     /// Makes this ranges of no queries, in the memory it has.
     pub(crate) fn clear(&mut self) {
         self.ranges.clear();
+        self.numbers.clear();
         self.ends.clear();
+        (self.pushed, self.visited) = (0, None);
     }
 
     /// Adds the next query's ranges; they must not overlap, or a row is found twice.
     pub fn push(&mut self, ranges: impl IntoIterator<Item = Range<u32>>) {
-        self.ranges.extend(ranges.into_iter().filter(|range| !range.is_empty()));
+        for range in ranges {
+            if !range.is_empty() {
+                self.ranges.push(range);
+                self.numbers.push(self.pushed);
+            }
+            self.pushed += 1;
+        }
         self.ends.push(self.ranges.len());
     }
 
     /// Number of queries.
     pub fn queries(&self) -> usize {
-        self.ends.len()
+        self.visited.as_ref().map_or(self.ends.len(), |visited| visited.probes.len() / visited.nprobe)
     }
 
     /// The ranges of one query.
@@ -69,14 +120,16 @@ impl RowRanges {
         query.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// Number of rows one query is compared with.
+    /// Number of rows one query is compared with; where that is known on a GPU only, the most that it may be.
     pub(crate) fn candidates(&self, query: usize) -> usize {
-        self.of(query).iter().map(|range| range.len()).sum()
+        let here = || self.of(query).iter().map(|range| range.len()).sum();
+        self.visited.as_ref().map_or_else(here, |visited| visited.room)
     }
 
     /// Greatest row number named by any range, plus one.
     pub(crate) fn end(&self) -> u32 {
-        self.ranges.iter().map(|range| range.end).max().unwrap_or(0)
+        let here = || self.ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        self.visited.as_ref().map_or_else(here, |visited| visited.lists.end)
     }
 
     /// Puts what some queries visit into `visits`, in the order of the rows and then of the queries: see [`groups`].
@@ -84,11 +137,51 @@ impl RowRanges {
         visits.clear();
         for query in queries {
             let mut place = 0;
-            for (range, number) in self.of(query).iter().zip(self.start_of(query)..) {
+            for (range, &number) in self.of(query).iter().zip(&self.numbers[self.start_of(query)..]) {
                 visits.push(GroupVisit { rows: (range.start, range.end), query: query as u32, place, number });
                 place += range.end - range.start;
             }
         }
         visits.sort_unstable_by_key(|visit| (visit.rows, visit.number));
+    }
+}
+
+impl Device {
+    /// Makes the places of lists resident.
+    ///
+    /// # Errors
+    /// As [`Device::upload`].
+    pub(crate) fn list_places(&self, lists: impl Iterator<Item = Range<u32>>) -> Result<ListPlaces> {
+        let places: Vec<[u32; 2]> = lists.map(|rows| [rows.start, rows.end - rows.start]).collect();
+        let end = places.iter().map(|[first, rows]| first + rows).max().unwrap_or(0);
+        let mut sizes: Vec<u32> = places.iter().map(|place| place[1]).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(ListPlaces { places: self.upload_values(&places)?, sizes: sizes.into(), end })
+    }
+
+    /// Has `ranges` be those of the lists that each query visits, `probes` as [`Device::nearest_probes`] found them. On a
+    /// GPU nothing is read back: they are made there, when rows are compared with the queries.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the probes are not as many for each query.
+    pub(crate) fn list_ranges_into(
+        &self,
+        lists: &ListPlaces,
+        probes: &Buffer<u32>,
+        nprobe: usize,
+        ranges: &mut RowRanges,
+    ) -> Result<()> {
+        if probes.len().checked_rem(nprobe) != Some(0) {
+            return Err(Error::parameter("nprobe", nprobe, format!("there are {} probes", probes.len())));
+        }
+        ranges.clear();
+        match &self.engine {
+            Engine::Cpu => cpu::list_ranges::list_ranges(lists, probes, nprobe, ranges)?,
+            Engine::Gpu(_) => {
+                let (lists, probes, room) = (lists.clone(), probes.clone(), lists.most_pieces(nprobe, 1));
+                ranges.visited = Some(Visited { lists, probes, nprobe, room });
+            }
+        }
+        Ok(())
     }
 }

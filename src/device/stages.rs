@@ -6,7 +6,7 @@ use super::lookup_tables::LookupTables;
 use super::method::{Method, Shares};
 use super::ranges::RowRanges;
 use super::rows::RowSet;
-use super::{Device, Engine, MAX_K, cpu, gpu};
+use super::{Device, Engine, MAX_K, Pending, cpu, gpu};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -97,18 +97,20 @@ impl Device {
     /// # Errors
     /// [`Error::Parameter`] where widths differ or nprobe is out of its range.
     pub fn nearest_probes(&self, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
-        let mut probes = Buffer::default();
-        self.nearest_probes_into(rows, table, nprobe, &mut probes)?;
+        let (mut probes, mut pending) = (Buffer::default(), Pending::default());
+        self.nearest_probes_into(rows, table, nprobe, &mut probes, &mut pending)?;
+        self.submit("nearest_probes", pending)?;
         Ok(probes)
     }
 
-    /// The same into a buffer that is there, whose memory is used again.
+    /// The same into a buffer that is there, whose memory is used again, once what is pending was submitted.
     pub(crate) fn nearest_probes_into(
         &self,
         rows: &Matrix,
         table: &CentroidTable,
         nprobe: usize,
         probes: &mut Buffer<u32>,
+        pending: &mut Pending,
     ) -> Result<()> {
         check_table(rows, table)?;
         if nprobe == 0 || nprobe > table.nlist() {
@@ -116,7 +118,7 @@ impl Device {
         }
         match &self.engine {
             Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe, probes)?,
-            Engine::Gpu(gpu) => *probes = gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe)?,
+            Engine::Gpu(gpu) => *probes = gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe, pending)?,
         }
         Ok(())
     }
@@ -202,20 +204,20 @@ impl Device {
         metric: Metric,
         k: usize,
     ) -> Result<TopK> {
-        let mut top = TopK::default();
-        self.exact_topk_into(queries, rows, ranges, metric, k, &mut top)?;
+        let (mut top, mut pending) = (TopK::default(), Pending::default());
+        self.exact_topk_into((queries, rows), ranges, metric, k, &mut top, &mut pending)?;
         Ok(top)
     }
 
-    /// The same into what is there, whose memory is used again.
+    /// The same into what is there, whose memory is used again. Submits what is pending, too.
     pub(crate) fn exact_topk_into(
         &self,
-        queries: &Matrix,
-        rows: &RowSet,
+        (queries, rows): (&Matrix, &RowSet),
         ranges: &RowRanges,
         metric: Metric,
         k: usize,
         top: &mut TopK,
+        pending: &mut Pending,
     ) -> Result<()> {
         check_k(k)?;
         if queries.dim != rows.dim {
@@ -228,7 +230,7 @@ impl Device {
         }
         match &self.engine {
             Engine::Cpu => cpu::exact_topk::exact_topk(queries, rows, ranges, metric, k, top)?,
-            Engine::Gpu(gpu) => *top = gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k)?,
+            Engine::Gpu(gpu) => *top = gpu::exact_topk::exact_topk(gpu, queries, rows, ranges, metric, k, pending)?,
         }
         Ok(())
     }
@@ -247,20 +249,20 @@ impl Device {
         metric: Metric,
         k: usize,
     ) -> Result<ScanTopK> {
-        let mut top = ScanTopK::default();
-        self.fast_scan_into(codes, tables, request, metric, k, &mut top)?;
+        let (mut top, mut pending) = (ScanTopK::default(), Pending::default());
+        self.fast_scan_into((codes, tables), request, metric, k, &mut top, &mut pending)?;
         Ok(top)
     }
 
-    /// The same into what is there, whose memory is used again.
+    /// The same into what is there, whose memory is used again. Submits what is pending, too.
     pub(crate) fn fast_scan_into(
         &self,
-        codes: &CodeSet,
-        tables: &LookupTables,
+        (codes, tables): (&CodeSet, &LookupTables),
         request: &ScanRequest,
         metric: Metric,
         k: usize,
         top: &mut ScanTopK,
+        pending: &mut Pending,
     ) -> Result<()> {
         check_k(k)?;
         if tables.pairs != codes.pairs || request.ranges.end() as usize > codes.slots {
@@ -275,7 +277,7 @@ impl Device {
         }
         match &self.engine {
             Engine::Cpu => cpu::fast_scan::fast_scan(codes, tables, request, metric, k, top)?,
-            Engine::Gpu(gpu) => *top = gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k)?,
+            Engine::Gpu(gpu) => *top = gpu::fast_scan::fast_scan(gpu, codes, tables, request, metric, k, pending)?,
         }
         Ok(())
     }

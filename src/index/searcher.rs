@@ -6,8 +6,8 @@ use std::{mem, slice};
 
 use super::{CodeBlocks, Index, IndexKind, IndexRows, Neighbors, ProductQuantizer};
 use crate::device::{
-    Buffer, CentroidTable, CodeSet, Codebooks, Device, LookupTables, Matrix, PQ_CENTROIDS, Probes, RowRanges, RowSet,
-    ScanRequest, ScanTopK, TopK, check_k,
+    Buffer, CentroidTable, CodeSet, Codebooks, Device, ListPlaces, LookupTables, Matrix, PQ_CENTROIDS, Pending, Probes,
+    RowRanges, RowSet, ScanRequest, ScanTopK, TopK, check_k,
 };
 use crate::error::{Error, Result};
 use crate::features::l2_normalize;
@@ -34,10 +34,17 @@ pub struct Searcher {
     pub(super) device: Device,
     index: Arc<Index>,
     /// None for an index without lists.
-    coarse: Option<CentroidTable>,
+    coarse: Option<Coarse>,
     resident: Resident,
     /// Working memory of searches that are over.
     workspaces: Arc<Mutex<Vec<Workspace>>>,
+}
+
+/// The coarse quantizer, and the lists of its centroids.
+#[derive(Clone, Debug)]
+struct Coarse {
+    table: CentroidTable,
+    lists: ListPlaces,
 }
 
 #[derive(Clone, Debug)]
@@ -54,11 +61,11 @@ struct Workspace {
     probes: Buffer<u32>,
     ranges: RowRanges,
     request: ScanRequest,
-    visits: Vec<Range<u32>>,
     tables: LookupTables,
     top: TopK,
     sums: ScanTopK,
     candidates: Neighbors,
+    pending: Pending,
 }
 
 impl Searcher {
@@ -71,7 +78,10 @@ impl Searcher {
         if !index.is_trained() {
             return Err(Error::parameter("index", "it is not trained", "train it, or load one that is"));
         }
-        let table = |centroids: &[f32]| device.centroid_table(centroids, index.dim, index.metric).map(Some);
+        let coarse = |centroids: &[f32], place: &dyn Fn(usize) -> Range<usize>| {
+            let lists = device.list_places((0..centroids.len() / index.dim).map(|list| slots(place(list))))?;
+            Ok(Some(Coarse { table: device.centroid_table(centroids, index.dim, index.metric)?, lists }))
+        };
         let codes = |codes: &CodeBlocks, pq: &ProductQuantizer| -> Result<_> {
             let codebooks = device.codebooks(pq.codebooks(), pq.m())?;
             Ok(Resident::Codes { codes: device.code_set(codes.bytes(), codes.m())?, codebooks })
@@ -83,10 +93,13 @@ impl Searcher {
                 (None, Resident::Rows(rows))
             }
             IndexKind::IvfFlat(ivf) => {
-                (table(&ivf.centroids)?, Resident::Rows(device.row_set(ivf.lists.rows(), index.dim)?))
+                let rows = device.row_set(ivf.lists.rows(), index.dim)?;
+                (coarse(&ivf.centroids, &|list| ivf.lists.places(list))?, Resident::Rows(rows))
             }
             IndexKind::PqFastScan(whole) => (None, codes(&whole.codes, &whole.pq)?),
-            IndexKind::IvfPqFastScan(ivf) => (table(&ivf.centroids)?, codes(ivf.lists.codes(), &ivf.pq)?),
+            IndexKind::IvfPqFastScan(ivf) => {
+                (coarse(&ivf.centroids, &|list| ivf.lists.places(list))?, codes(ivf.lists.codes(), &ivf.pq)?)
+            }
         };
         Ok(Self { device: device.clone(), index, coarse, resident, workspaces: Arc::default() })
     }
@@ -196,19 +209,18 @@ impl Searcher {
 
     /// The nearest rows of the queries in `work`, by exact distances.
     fn compare(&self, rows: &RowSet, nprobe: usize, work: &mut Workspace, found: &mut Neighbors) -> Result<()> {
-        let Workspace { queries, probes, ranges, top, .. } = work;
-        ranges.clear();
-        match (&self.index.kind, &self.coarse) {
-            (IndexKind::IvfFlat(ivf), Some(table)) if nprobe < ivf.lists.nlist() => {
-                self.device.nearest_probes_into(queries, table, nprobe, probes)?;
-                for probes in self.device.view(probes)?.chunks_exact(nprobe) {
-                    let lists = probes.iter().filter(|&&probe| probe != TopK::NONE);
-                    ranges.push(lists.map(|&list| slots(ivf.lists.places(list as usize))));
-                }
+        let Workspace { queries, probes, ranges, top, pending, .. } = work;
+        match &self.coarse {
+            Some(Coarse { table, lists }) if nprobe < table.nlist() => {
+                self.device.nearest_probes_into(queries, table, nprobe, probes, pending)?;
+                self.device.list_ranges_into(lists, probes, nprobe, ranges)?;
             }
-            _ => (0..queries.rows()).for_each(|_| ranges.push([slots(0..rows.rows())])),
+            _ => {
+                ranges.clear();
+                (0..queries.rows()).for_each(|_| ranges.push([slots(0..rows.rows())]));
+            }
         }
-        self.device.exact_topk_into(queries, rows, ranges, self.index.metric, found.k, top)?;
+        self.device.exact_topk_into((queries, rows), ranges, self.index.metric, found.k, top, pending)?;
         found.distances.extend_from_slice(&top.distances);
         found.ids.extend(top.rows.iter().map(|&row| self.id_of(row)));
         Ok(())
@@ -223,22 +235,15 @@ impl Searcher {
         work: &mut Workspace,
         found: &mut Neighbors,
     ) -> Result<()> {
-        let Workspace { queries, probes, request, visits, tables, sums, .. } = work;
+        let Workspace { queries, probes, request, tables, sums, pending, .. } = work;
         let (device, metric) = (&self.device, self.index.metric);
         match (&self.index.kind, &self.coarse) {
-            (IndexKind::IvfPqFastScan(ivf), Some(table)) => {
-                device.nearest_probes_into(queries, table, nprobe, probes)?;
+            (IndexKind::IvfPqFastScan(ivf), Some(Coarse { table, lists })) => {
+                device.nearest_probes_into(queries, table, nprobe, probes, pending)?;
                 request.renew(nprobe);
-                for lists in device.view(probes)?.chunks_exact(nprobe) {
-                    visits.clear();
-                    visits.extend(lists.iter().map(|&list| match list {
-                        TopK::NONE => 0..0,
-                        list => slots(ivf.lists.places(list as usize)),
-                    }));
-                    request.add_query(visits)?;
-                }
+                device.list_ranges_into(lists, probes, nprobe, &mut request.ranges)?;
                 let probes = Probes { table, lists: probes, by_residual: ivf.by_residual };
-                device.lookup_tables_into(queries, codebooks, metric, Some(&probes), tables)?;
+                device.lookup_tables_into(queries, codebooks, metric, Some(&probes), tables, pending)?;
             }
             _ => {
                 request.renew(1);
@@ -247,13 +252,13 @@ impl Searcher {
                     let all = if query.iter().all(|x| x.is_finite()) { self.index.ntotal() } else { 0 };
                     request.add_query(slice::from_ref(&slots(0..all)))?;
                 }
-                device.lookup_tables_into(queries, codebooks, metric, None, tables)?;
+                device.lookup_tables_into(queries, codebooks, metric, None, tables, pending)?;
             }
         }
-        device.fast_scan_into(codes, tables, request, metric, found.k, sums)?;
+        device.fast_scan_into((codes, tables), request, metric, found.k, sums, pending)?;
         // What the sums stand for.
-        let scales = device.view(tables.scales())?;
-        let each = sums.slots.chunks_exact(found.k).zip(sums.sums.chunks_exact(found.k)).zip(scales.chunks_exact(2));
+        let each = sums.slots.chunks_exact(found.k).zip(sums.sums.chunks_exact(found.k));
+        let each = each.zip(sums.scales.chunks_exact(2));
         for ((slots, sums), scale) in each {
             found.distances.extend(slots.iter().zip(sums).map(|(&slot, &sum)| match slot {
                 TopK::NONE => metric.worst(),
@@ -274,7 +279,7 @@ impl Searcher {
     }
 
     fn batch_queries(&self, nprobe: usize) -> usize {
-        let by_keys = self.coarse.as_ref().map_or(QUERIES, |table| KEYS / table.nlist());
+        let by_keys = self.coarse.as_ref().map_or(QUERIES, |coarse| KEYS / coarse.table.nlist());
         let by_tables = match &self.resident {
             Resident::Rows(_) => QUERIES,
             Resident::Codes { codebooks, .. } => TABLES / (codebooks.m() * PQ_CENTROIDS * nprobe.max(1)),
@@ -330,6 +335,31 @@ mod tests {
                 "{kind} {metric}"
             );
             assert!(alone.distances.iter().all(|x| x.is_finite()) && alone.ids.iter().all(|&id| id >= 0), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_is_given_a_search_at_once() {
+        let Ok(gpu) = Device::gpu("llvmpipe/vulkan") else {
+            eprintln!("no llvmpipe here: no submissions were counted");
+            return;
+        };
+        let queries: Vec<f32> = (0..40 * 4).map(|i| ((i * 131) % 1013) as f32 / 100.0 - 5.0).collect();
+        for kind in KINDS {
+            let on_cpu = searcher(kind, Metric::L2);
+            let on_gpu = Searcher::new(on_cpu.index().clone(), &gpu).unwrap();
+            for nprobe in [1, 3, 6] {
+                let params = SearchParams { nprobe: on_cpu.index().nlist().map(|_| nprobe), k_factor: None };
+                let before = gpu.submissions();
+                let found = on_gpu.search(&queries, 400, &params).unwrap();
+                assert_eq!(gpu.submissions() - before, 1, "{kind} nprobe {nprobe}");
+                let sorted = |found: &Neighbors| {
+                    let mut ids: Vec<Vec<i64>> = found.ids.chunks(400).map(Into::into).collect();
+                    ids.iter_mut().for_each(|ids| ids.sort_unstable());
+                    ids
+                };
+                assert_eq!(sorted(&found), sorted(&on_cpu.search(&queries, 400, &params).unwrap()), "{kind} {nprobe}");
+            }
         }
     }
 

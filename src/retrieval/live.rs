@@ -67,7 +67,7 @@ pub enum LiveScan {
 /// What is planned for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LiveParams {
-    /// Frames a call, 1 to 4,096. An exact plan keeps 8 bytes for each frame and 64 rows, besides working memory.
+    /// Frames a call, 1 to 4,096. An exact plan keeps 16 bytes for 16 frames and 64 rows, besides working memory.
     pub frames: usize,
     /// Neighbours a frame, 1 to [`MAX_K`].
     pub k: usize,

@@ -12,6 +12,7 @@ mod distance_subset;
 mod exact_topk;
 mod fast_scan;
 mod l2_normalize;
+mod list_ranges;
 mod lookup_tables;
 mod nearest_centroid;
 mod nearest_probes;
@@ -44,7 +45,7 @@ type Listed = (String, Run);
 type Stage = (&'static str, fn() -> Vec<Listed>);
 
 /// In the order of a build and then of a search.
-const STAGES: [Stage; 17] = [
+const STAGES: [Stage; 18] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("sketch", sketch::cases),
@@ -53,6 +54,7 @@ const STAGES: [Stage; 17] = [
     ("centroid_update", centroid_update::cases),
     ("centroid_means", centroid_means::cases),
     ("centroid_table", centroid_table::cases),
+    ("list_ranges", list_ranges::cases),
     ("exact_topk", exact_topk::cases),
     ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),

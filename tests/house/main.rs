@@ -25,7 +25,11 @@ const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "fais
 /// Where each stage stands: folder, extension, and the files there that are no stage.
 const HOMES: [(&str, &str, &[&str]); 4] = [
     ("shaders", "wgsl", &[]),
-    ("src/device/gpu", "rs", &["mod", "kernel", "candidates", "recording", "autotune", "cache", "pipeline_cache"]),
+    (
+        "src/device/gpu",
+        "rs",
+        &["mod", "kernel", "candidates", "pending", "recording", "autotune", "cache", "pipeline_cache"],
+    ),
     ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];

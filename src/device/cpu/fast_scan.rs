@@ -42,6 +42,8 @@ pub(crate) fn fast_scan(
     };
     top.slots.resize(queries * k, 0);
     top.sums.resize(queries * k, 0);
+    top.scales.clear();
+    top.scales.extend_from_slice(tables.scales.host(name)?);
     // Few queries are spread over the cores one by one.
     let share = queries.div_ceil(rayon::current_num_threads()).clamp(1, SHARE);
     top.slots
@@ -119,7 +121,7 @@ impl Scan<'_> {
     }
 
     fn ask(&self, visit: &GroupVisit, bound: u32) -> Ask<'_> {
-        let list = self.request.lists[visit.number];
+        let list = visit.number;
         let table_bytes = self.tables.pairs * BLOCK_ROWS;
         let table = &self.entries[self.tables.table_of(list) as usize * table_bytes..][..table_bytes];
         Ask { table, bias: self.biases[list as usize], bound }

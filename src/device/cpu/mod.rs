@@ -18,6 +18,7 @@ pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
 pub(super) mod l2_normalize;
+pub(super) mod list_ranges;
 pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;

@@ -3,116 +3,159 @@
 
 use std::ops::Range;
 
-use super::kernel::Step;
+use super::kernel::{Step, wgsl_struct};
+use super::list_ranges::list_ranges;
 use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink};
-use crate::device::ranges::{Group, GroupVisit, RowRanges, groups};
+use crate::device::buffer::Buffer;
+use crate::device::ranges::{RowRanges, groups};
 use crate::error::Result;
 
 /// Keys written before they are selected from; bounds the working memory at 8 bytes each.
 const SCRATCH: usize = 1 << 24;
 /// Candidates one workgroup selects from; more are split and the parts' best selected once more.
-const SLICE: u32 = 1 << 15;
+pub(super) const SLICE: u32 = 1 << 15;
+
+/// Queries and rows of a task, at most.
+#[derive(Clone, Copy)]
+pub(super) struct TaskShape {
+    pub queries: u32,
+    pub rows: u32,
+}
+
+wgsl_struct!(
+    /// Rows, and the visits to them that one workgroup sees to.
+    Task { first_visit, visits, first_row, rows }
+);
+wgsl_struct!(
+    /// A query, the number of a list of its own, and where keys go: that of row r to base + r, modulo 2³².
+    Visit { query, list, base }
+);
+
+/// What a kernel measures for a run of queries.
+pub(super) struct Tasks {
+    /// Those that have no rows are passed over.
+    pub tasks: Buffer<Task>,
+    pub visits: Buffer<Visit>,
+    /// Starts and lengths of the keys of each query, slice by slice.
+    pub segments: Buffer<[u32; 2]>,
+}
 
 /// Consecutive queries whose keys fit the scratch memory together.
-pub(super) struct Run {
-    /// What these queries visit.
-    visits: Vec<GroupVisit>,
-    /// Where keys are written before they are selected from.
-    pub scratch: Keyed,
-    first_query: usize,
+struct Run {
+    queries: Range<usize>,
     /// Where each query's keys start, and where the last one's end.
     starts: Vec<u32>,
 }
 
-/// The k smallest keys and their candidates for each query: `measure` makes the steps that write the keys of a run.
+/// The k smallest keys and their candidates for each query: `measure` makes the steps that do tasks, and write keys.
 pub(super) fn topk(
     gpu: &Gpu,
     name: &'static str,
     ranges: &RowRanges,
     k: usize,
-    measure: impl Fn(&Run) -> Result<Vec<Step>>,
+    shape: TaskShape,
+    measure: impl Fn(&Tasks, &Keyed) -> Result<Vec<Step>>,
     sink: Sink<'_>,
 ) -> Result<Keyed> {
-    let select = SelectTopk::get(gpu)?;
     let nearest = Keyed::new(gpu, ranges.queries() * k)?;
     let runs = runs(ranges);
-    let scratch = runs.iter().filter_map(|starts| starts.last()).max().map_or(0, |&end| end as usize);
+    let scratch = runs.iter().filter_map(|run| run.starts.last()).max().map_or(0, |&end| end as usize);
     let scratch = Keyed::new(gpu, scratch)?;
-    let mut first_query = 0;
-    for starts in runs {
-        let mut visits = Vec::new();
-        ranges.visits(first_query..first_query + starts.len() - 1, &mut visits);
-        let run = Run { visits, scratch: scratch.clone(), first_query, starts };
-        let mut steps = measure(&run)?;
-        run.select(gpu, select, k, &nearest, &mut steps)?;
+    for run in runs {
+        let mut steps = Vec::new();
+        let tasks = match &ranges.visited {
+            Some(visited) => list_ranges(gpu, visited, run.queries.clone(), shape, &mut steps)?,
+            None => run.tasks(gpu, ranges, shape)?,
+        };
+        if !tasks.tasks.is_empty() {
+            steps.extend(measure(&tasks, &scratch)?);
+        }
+        run.select(gpu, (&scratch, &tasks.segments), k, &nearest, &mut steps)?;
         sink(name, steps)?;
-        first_query += run.starts.len() - 1;
     }
     Ok(nearest)
 }
 
-/// Cuts the queries into runs, of one query at least: where their keys start, and where the last one's end.
-fn runs(ranges: &RowRanges) -> Vec<Vec<u32>> {
-    let mut runs: Vec<Vec<u32>> = Vec::new();
+/// Cuts the queries into runs, of one query at least.
+fn runs(ranges: &RowRanges) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
     for query in 0..ranges.queries() {
         let candidates = ranges.candidates(query);
         match runs.last_mut() {
-            Some(run) if run[run.len() - 1] as usize + candidates <= SCRATCH => {
-                run.push(run[run.len() - 1] + candidates as u32);
+            Some(run) if run.end() as usize + candidates <= SCRATCH => {
+                run.starts.push(run.end() + candidates as u32);
+                run.queries.end += 1;
             }
-            _ => runs.push(vec![0, candidates as u32]),
+            _ => runs.push(Run { queries: query..query + 1, starts: vec![0, candidates as u32] }),
         }
     }
     runs
 }
 
+/// Slices that so many keys of a query are selected from.
+pub(super) fn slices(keys: u32) -> usize {
+    keys.div_ceil(SLICE).max(1) as usize
+}
+
 impl Run {
-    /// The row ranges of these queries.
-    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        groups(&self.visits)
+    fn end(&self) -> u32 {
+        self.starts[self.starts.len() - 1]
     }
 
-    /// Where the key of a row of a group goes.
-    pub fn output(&self, visit: &GroupVisit, group: &Group, row: u32) -> u32 {
-        self.starts[visit.query as usize - self.first_query] + visit.place + (row - group.rows.start)
-    }
-
-    /// One selection a query; where one has many candidates, slices of them first and then the slices' best.
-    fn select(&self, gpu: &Gpu, select: &SelectTopk, k: usize, into: &Keyed, steps: &mut Vec<Step>) -> Result<()> {
-        let (mut slices, mut merged) = (Vec::new(), Vec::new());
-        for query in self.starts.windows(2) {
-            let first = slices.len();
-            for start in (query[0]..query[1]).step_by(SLICE as usize) {
-                slices.push((start, SLICE.min(query[1] - start)));
+    /// Cuts what these queries are compared with into tasks.
+    fn tasks(&self, gpu: &Gpu, ranges: &RowRanges, shape: TaskShape) -> Result<Tasks> {
+        let mut of_queries = Vec::new();
+        ranges.visits(self.queries.clone(), &mut of_queries);
+        let (mut tasks, mut visits) = (Vec::new(), Vec::new());
+        for group in groups(&of_queries) {
+            let (first, count) = (visits.len() as u32, group.visits.len() as u32);
+            visits.extend(group.visits.iter().map(|visit| {
+                let first_key = self.starts[visit.query as usize - self.queries.start] + visit.place;
+                Visit { query: visit.query, list: visit.number, base: first_key.wrapping_sub(group.rows.start) }
+            }));
+            for first_row in group.rows.clone().step_by(shape.rows as usize) {
+                let rows = shape.rows.min(group.rows.end - first_row);
+                tasks.extend((0..count).step_by(shape.queries as usize).map(|visit| {
+                    let visits = shape.queries.min(count - visit);
+                    Task { first_visit: first + visit, visits, first_row, rows }
+                }));
             }
-            if slices.len() == first {
-                slices.push((query[0], 0));
-            }
-            merged.push(((first * k) as u32, ((slices.len() - first) * k) as u32));
         }
-        let first = self.first_query;
-        if slices.len() == merged.len() {
-            steps.push(select.step(gpu, &self.scratch, &slices, k, into, first)?);
+        let segments: Vec<[u32; 2]> = self.starts.windows(2).flat_map(|keys| sliced(keys[0], keys[1])).collect();
+        Ok(Tasks { tasks: gpu.upload(&tasks)?, visits: gpu.upload(&visits)?, segments: gpu.upload(&segments)? })
+    }
+
+    /// One selection a query; where one may have many candidates, slices of them first and then the slices' best.
+    fn select(
+        &self,
+        gpu: &Gpu,
+        (keys, segments): (&Keyed, &Buffer<[u32; 2]>),
+        k: usize,
+        into: &Keyed,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let (select, first) = (SelectTopk::get(gpu)?, self.queries.start);
+        if segments.len() == self.queries.len() {
+            steps.push(select.step(gpu, keys, segments, k, into, first)?);
             return Ok(());
         }
-        let best = Keyed::new(gpu, slices.len() * k)?;
-        steps.push(select.step(gpu, &self.scratch, &slices, k, &best, 0)?);
+        let best = Keyed::new(gpu, segments.len() * k)?;
+        let mut end = 0;
+        let merged = self.starts.windows(2).map(|keys| {
+            let (start, length) = (end, (slices(keys[1] - keys[0]) * k) as u32);
+            end += length;
+            [start, length]
+        });
+        let merged = gpu.upload(&merged.collect::<Vec<_>>())?;
+        steps.push(select.step(gpu, keys, segments, k, &best, 0)?);
         steps.push(select.step(gpu, &best, &merged, k, into, first)?);
         Ok(())
     }
 }
 
-/// Cuts the part of a group's rows that lies in `part` into pieces of at most `rows` rows and `queries` queries.
-pub(super) fn pieces<'a>(
-    group: &Group<'a>,
-    part: Range<u32>,
-    rows: u32,
-    queries: usize,
-) -> impl Iterator<Item = (Range<u32>, &'a [GroupVisit])> {
-    let (from, to) = (group.rows.start.max(part.start), group.rows.end.min(part.end));
-    let visits = group.visits;
-    (from..to.max(from))
-        .step_by(rows as usize)
-        .flat_map(move |row| visits.chunks(queries).map(move |visits| (row..to.min(row.saturating_add(rows)), visits)))
+/// Starts and lengths of the slices of a query's keys.
+fn sliced(start: u32, end: u32) -> impl Iterator<Item = [u32; 2]> {
+    let starts = (0..slices(end - start) as u32).map(move |slice| start + slice * SLICE);
+    starts.map(move |start| [start, SLICE.min(end - start)])
 }

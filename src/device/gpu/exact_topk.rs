@@ -1,9 +1,8 @@
 //! Launches `shaders/exact_topk.wgsl` and `select_topk`: the k nearest rows of each query among its ranges.
 
-use std::ops::Range;
-
-use super::candidates::{Run, pieces, topk};
+use super::candidates::{TaskShape, Tasks, topk};
 use super::kernel::{EXACT_TOPK, Pipelines, Step, wgsl_struct};
+use super::pending::Pending;
 use super::select_topk::Keyed;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Matrix, TopK};
@@ -12,13 +11,10 @@ use crate::device::rows::{RowFormat, RowSet};
 use crate::error::Result;
 use crate::factory::Metric;
 
-/// Queries and rows a task, as in the shader.
-const TASK_QUERIES: usize = 16;
-const TASK_ROWS: u32 = 64;
+/// As in the shader.
+const TASK: TaskShape = TaskShape { queries: 16, rows: 64 };
 
-wgsl_struct!(Params { stride, first_row, tasks, unused });
-wgsl_struct!(Task { first_entry, entries, first_row, rows });
-wgsl_struct!(Entry { query, output });
+wgsl_struct!(Params { stride, first_row, rows, tasks });
 
 #[derive(Debug)]
 pub(crate) struct ExactTopk(Pipelines<1>);
@@ -31,6 +27,7 @@ impl ExactTopk {
     }
 }
 
+/// Submits what is pending, too.
 pub(crate) fn exact_topk(
     gpu: &Gpu,
     queries: &Matrix,
@@ -38,9 +35,10 @@ pub(crate) fn exact_topk(
     ranges: &RowRanges,
     metric: Metric,
     k: usize,
+    pending: &mut Pending,
 ) -> Result<TopK> {
-    let nearest = nearest(gpu, queries, rows, ranges, metric, k, &mut gpu.submitting())?;
-    let (mut distances, rows) = nearest.download(gpu)?;
+    let nearest = nearest(gpu, queries, rows, ranges, metric, k, &mut pending.runs(gpu))?;
+    let (mut distances, rows) = nearest.download(gpu, pending)?;
     if metric == Metric::InnerProduct {
         distances.iter_mut().for_each(|key| *key = -*key);
     }
@@ -58,49 +56,32 @@ pub(super) fn nearest(
     sink: Sink<'_>,
 ) -> Result<Keyed> {
     let kernel = &ExactTopk::get(gpu, metric, rows.format)?.0;
-    topk(gpu, "exact_topk", ranges, k, |run| measure(gpu, kernel, queries, rows, run), sink)
+    let measure = |tasks: &Tasks, keys: &Keyed| measure(gpu, kernel, queries, rows, tasks, keys);
+    topk(gpu, "exact_topk", ranges, k, TASK, measure, sink)
 }
 
-/// A step for each part of the rows that a run of queries is compared with.
-fn measure(gpu: &Gpu, kernel: &Pipelines<1>, queries: &Matrix, rows: &RowSet, run: &Run) -> Result<Vec<Step>> {
+/// A step for each part of the rows: tasks are done as far as they lie in it.
+fn measure(
+    gpu: &Gpu,
+    kernel: &Pipelines<1>,
+    queries: &Matrix,
+    rows: &RowSet,
+    Tasks { tasks, visits, .. }: &Tasks,
+    keys: &Keyed,
+) -> Result<Vec<Step>> {
     let name = "exact_topk";
-    let mut steps = Vec::new();
-    for (part, first_row, rows) in rows.gpu(gpu, name)? {
-        let (tasks, entries) = plan(run, first_row..first_row + rows);
-        if !tasks.is_empty() {
-            let stride = queries.stride as u32 / 4;
-            let params = Params { stride, first_row, tasks: tasks.len() as u32, unused: 0 };
-            let (task_list, entry_list) = (gpu.upload(&tasks)?, gpu.upload(&entries)?);
-            let buffers = [
-                &gpu.params(&params)?,
-                queries.data.gpu(gpu, name)?,
-                part,
-                task_list.gpu(gpu, name)?,
-                entry_list.gpu(gpu, name)?,
-                run.scratch.keys.gpu(gpu, name)?,
-                run.scratch.candidates.gpu(gpu, name)?,
-            ];
-            steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
-        }
-    }
-    Ok(steps)
-}
-
-/// Cuts a run into tasks over the rows of one part.
-fn plan(run: &Run, part: Range<u32>) -> (Vec<Task>, Vec<Entry>) {
-    let (mut tasks, mut entries) = (Vec::new(), Vec::new());
-    for group in run.groups() {
-        for (rows, visits) in pieces(&group, part.clone(), TASK_ROWS, TASK_QUERIES) {
-            tasks.push(Task {
-                first_entry: entries.len() as u32,
-                entries: visits.len() as u32,
-                first_row: rows.start - part.start,
-                rows: rows.len() as u32,
-            });
-            entries.extend(
-                visits.iter().map(|visit| Entry { query: visit.query, output: run.output(visit, &group, rows.start) }),
-            );
-        }
-    }
-    (tasks, entries)
+    let step = |(part, first_row, rows): (&wgpu::Buffer, u32, u32)| {
+        let params = Params { stride: queries.stride as u32 / 4, first_row, rows, tasks: tasks.len() as u32 };
+        let buffers = [
+            &gpu.params(&params)?,
+            queries.data.gpu(gpu, name)?,
+            part,
+            tasks.gpu(gpu, name)?,
+            visits.gpu(gpu, name)?,
+            keys.keys.gpu(gpu, name)?,
+            keys.candidates.gpu(gpu, name)?,
+        ];
+        Ok(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())))
+    };
+    rows.gpu(gpu, name)?.into_iter().map(step).collect()
 }

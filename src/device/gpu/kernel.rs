@@ -187,6 +187,12 @@ pub(super) static FAST_SCAN: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Read, Read, Write, Write],
     constants: &[],
 };
+pub(super) static LIST_RANGES: GpuKernel = GpuKernel {
+    name: "list_ranges",
+    source: wgsl!("list_ranges"),
+    bindings: &[Uniform, Read, Read, Write, Write, Write, Write, Write],
+    constants: &[],
+};
 pub(super) static LOOKUP_TABLES: GpuKernel = GpuKernel {
     name: "lookup_tables",
     source: wgsl!("lookup_tables"),
@@ -225,6 +231,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
         &CENTROID_UPDATE,
         &CENTROID_MEANS,
         &CENTROID_TABLE,
+        &LIST_RANGES,
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
@@ -390,8 +397,9 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk, fast_scan,
-        l2_normalize, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk, sketch,
+        blend, candidates, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk,
+        fast_scan, l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk,
+        sketch,
     };
     use super::*;
 
@@ -425,11 +433,13 @@ pub(crate) mod layouts {
         check(&CENTROID_MEANS, centroid_means::Before::layout());
         check(&CENTROID_TABLE, centroid_table::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
-        check(&EXACT_TOPK[0][0], exact_topk::Task::layout());
-        check(&EXACT_TOPK[0][0], exact_topk::Entry::layout());
         check(&FAST_SCAN, fast_scan::Params::layout());
-        check(&FAST_SCAN, fast_scan::Task::layout());
-        check(&FAST_SCAN, fast_scan::Visit::layout());
+        check(&LIST_RANGES, list_ranges::Params::layout());
+        check(&LIST_RANGES, list_ranges::Arrival::layout());
+        for kernel in [&EXACT_TOPK[0][0], &FAST_SCAN, &LIST_RANGES] {
+            check(kernel, candidates::Task::layout());
+            check(kernel, candidates::Visit::layout());
+        }
         check(&LOOKUP_TABLES, lookup_tables::Params::layout());
         check(&DISTANCE_SUBSET[0][0], distance_subset::Params::layout());
         check(&SELECT_TOPK, select_topk::Params::layout());

@@ -1,12 +1,13 @@
 //! The GPU engine: wgpu buffers, submission and readback in one place, and a launcher a stage.
 //!
-//! Launchers record into an encoder and submit through [`Gpu::run`]; nothing waits for the GPU but [`Gpu::download`]
-//! and the brake in [`Gpu::run`] that keeps at most two submissions in flight.
+//! Launchers make steps, which go through [`Gpu::run`] at once or wait in [`Pending`]; nothing waits for the GPU but what
+//! is read back and the brake in [`Gpu::run`] that keeps at most two submissions in flight.
 
 mod autotune;
 mod cache;
 mod candidates;
 mod kernel;
+mod pending;
 mod pipeline_cache;
 mod recording;
 
@@ -20,6 +21,7 @@ pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;
 pub(super) mod l2_normalize;
+pub(super) mod list_ranges;
 pub(super) mod lookup_tables;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
@@ -31,7 +33,7 @@ pub(super) mod sketch;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use autotune::Tile;
 pub(super) use autotune::Tuned;
@@ -42,6 +44,7 @@ pub(crate) use kernel::Step;
 #[cfg(test)]
 pub(crate) use kernel::broken;
 pub use kernel::{GpuKernel, kernels};
+pub(crate) use pending::Pending;
 use pipeline_cache::PipelineCache;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
@@ -84,6 +87,9 @@ pub(crate) struct Gpu {
     cache: Cache,
     tuned: Tuned,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
+    /// Submissions up to now.
+    #[cfg(test)]
+    pub submissions: std::sync::atomic::AtomicUsize,
     lost: Arc<OnceLock<String>>,
 }
 
@@ -100,6 +106,7 @@ struct Stages {
     centroid_table: Lazy<centroid_table::MakeTable>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,
+    list_ranges: Lazy<list_ranges::ListRanges>,
     lookup_tables: Lazy<lookup_tables::MakeTables>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
@@ -140,7 +147,20 @@ impl Gpu {
         let cache = Cache::of(&device.adapter_info());
         let tuned = Tuned::kept(&cache);
         let (pipelines, stages, in_flight, lost) = Default::default();
-        Ok(Self { id: GpuId::new(), pipelines, device, queue, limits, stages, cache, tuned, in_flight, lost })
+        Ok(Self {
+            id: GpuId::new(),
+            pipelines,
+            device,
+            queue,
+            limits,
+            stages,
+            cache,
+            tuned,
+            in_flight,
+            #[cfg(test)]
+            submissions: Default::default(),
+            lost,
+        })
     }
 
     /// Has the device report here. For a device of our own only: a host keeps its handlers.
@@ -261,6 +281,8 @@ impl Gpu {
         })??;
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         in_flight.push_back(index.clone());
+        #[cfg(test)]
+        self.submissions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let oldest = if in_flight.len() > IN_FLIGHT { in_flight.pop_front() } else { None };
         drop(in_flight);
         oldest.map_or(Ok(()), |oldest| self.wait(oldest))?;
@@ -275,54 +297,6 @@ impl Gpu {
     /// Where launchers put their steps to have them submitted at once.
     pub fn submitting(&self) -> impl FnMut(&'static str, Vec<Step>) -> Result<()> {
         |label, steps| self.submit(label, &steps)
-    }
-
-    /// Reads `len` values back: waits for what was submitted before.
-    pub fn download<T: Pod>(&self, buffer: &wgpu::Buffer, len: usize) -> Result<Vec<T>> {
-        if len == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = (len * size_of::<T>()) as u64;
-        let staging = self.guarded("download", || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("download"),
-                size: bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })?;
-        let copied =
-            self.run("download", |encoder| encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, staging.size()))?;
-        self.read(&staging, copied, len)
-    }
-
-    /// Reads the first `len` values of a buffer that can be mapped, once a submission is through.
-    pub fn read<T: Pod>(
-        &self,
-        staging: &wgpu::Buffer,
-        submission: wgpu::SubmissionIndex,
-        len: usize,
-    ) -> Result<Vec<T>> {
-        let bytes = (len * size_of::<T>()) as u64;
-        let (sender, receiver) = mpsc::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |mapped| {
-            let _ = sender.send(mapped);
-        });
-        self.wait(submission)?;
-        let unmapped = |message: String| Error::Validation { label: "download".into(), message };
-        // Where several threads wait, any of them may be the one that runs this callback, a little later than we ask.
-        match receiver.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(unmapped(error.to_string())),
-            Err(error) => return Err(unmapped(error.to_string())),
-        }
-        let view = staging.get_mapped_range(..bytes).map_err(|error| unmapped(error.to_string()))?;
-        // A mapping is aligned for any plain type in practice, but nothing promises it: copy bytes.
-        let mut values = vec![T::zeroed(); len];
-        bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
-        drop(view);
-        staging.unmap();
-        Ok(values)
     }
 
     fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {

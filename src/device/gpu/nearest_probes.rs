@@ -4,6 +4,7 @@ use super::Gpu;
 use super::autotune::Tile;
 use super::kernel::{NEAREST_PROBES, Pipelines, Step};
 use super::nearest_centroid::Params;
+use super::pending::Pending;
 use super::select_topk::{Keyed, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
@@ -33,7 +34,13 @@ impl NearestProbes {
     }
 }
 
-pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, nprobe: usize) -> Result<Buffer<u32>> {
+pub(crate) fn nearest_probes(
+    gpu: &Gpu,
+    rows: &Matrix,
+    table: &CentroidTable,
+    nprobe: usize,
+    pending: &mut Pending,
+) -> Result<Buffer<u32>> {
     let stage = NearestProbes::get(gpu, rows.rows)?;
     let select = SelectTopk::get(gpu)?;
     let nlist = table.nlist();
@@ -51,17 +58,16 @@ pub(crate) fn nearest_probes(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, np
         all.candidates.gpu(gpu, name)?,
     ];
     let bindings = stage.pipelines.bind(gpu, &buffers)?;
-    let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
+    pending.push(stage.step(&bindings, rows.rows, nlist));
+    let segments = (0..rows.rows).map(|row| (row * nlist) as u32);
     if nprobe > MAX_K {
         // More than a workgroup can sort: rare enough for the host.
-        gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist)])?;
-        let (keys, candidates) = all.download(gpu)?;
+        let segments: Vec<_> = segments.map(|start| (start, nlist as u32)).collect();
+        let (keys, candidates) = all.download(gpu, pending)?;
         return gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1);
     }
     let picked = Keyed::new(gpu, rows.rows * nprobe)?;
-    if rows.rows > 0 {
-        let select = select.step(gpu, &all, &segments, nprobe, &picked, 0)?;
-        gpu.submit(name, &[stage.step(&bindings, rows.rows, nlist), select])?;
-    }
+    let segments = gpu.upload(&segments.map(|start| [start, nlist as u32]).collect::<Vec<_>>())?;
+    pending.push(select.step(gpu, &all, &segments, nprobe, &picked, 0)?);
     Ok(picked.candidates)
 }

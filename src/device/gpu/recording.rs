@@ -244,9 +244,9 @@ fn scan(
     let compared = Keyed { keys, ..found };
     let nearest = Keyed::new(gpu, live.frames * live.k)?;
     let each = codes.candidates as u32;
-    let segments: Vec<_> = (0..live.frames as u32).map(|query| (query * each, each)).collect();
+    let segments: Vec<_> = (0..live.frames as u32).map(|query| [query * each, each]).collect();
     let select = SelectTopk::get(gpu)?;
-    let step = select.step(gpu, &compared, &segments, live.k, &nearest, 0)?;
+    let step = select.step(gpu, &compared, &gpu.upload(&segments)?, live.k, &nearest, 0)?;
     sink("select_topk", vec![step])?;
     Ok(nearest)
 }

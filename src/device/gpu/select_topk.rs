@@ -1,6 +1,7 @@
 //! Launches `shaders/select_topk.wgsl`: the k smallest keys of each segment.
 
 use super::kernel::{Pipelines, SELECT_TOPK, Step, wgsl_struct};
+use super::pending::{Pending, Words, floats};
 use super::{Gpu, grid};
 use crate::device::buffer::Buffer;
 use crate::error::Result;
@@ -23,11 +24,17 @@ impl Keyed {
         Ok(Self { keys: gpu.zeros(len)?, candidates: gpu.zeros(len)? })
     }
 
-    /// Keys and candidates, read back.
-    pub fn download(&self, gpu: &Gpu) -> Result<(Vec<f32>, Vec<u32>)> {
+    /// Keys and candidates, read back once what is pending was submitted.
+    pub fn download(&self, gpu: &Gpu, pending: &mut Pending) -> Result<(Vec<f32>, Vec<u32>)> {
+        let [keys, candidates] = pending.read(gpu, "select_topk", self.words(gpu)?)?;
+        Ok((floats(keys), candidates))
+    }
+
+    /// All of both.
+    pub fn words(&self, gpu: &Gpu) -> Result<[Words<'_>; 2]> {
         let name = "select_topk";
-        let keys = gpu.download(self.keys.gpu(gpu, name)?, self.keys.len())?;
-        Ok((keys, gpu.download(self.candidates.gpu(gpu, name)?, self.candidates.len())?))
+        let keys = (self.keys.gpu(gpu, name)?, self.keys.len());
+        Ok([keys, (self.candidates.gpu(gpu, name)?, self.candidates.len())])
     }
 }
 
@@ -36,13 +43,13 @@ impl SelectTopk {
         gpu.stages.select_topk.get_or_make(|| Pipelines::new(gpu, &SELECT_TOPK, ["pick"]).map(Self))
     }
 
-    /// Selects the k smallest keys of segments of `from`, each a (start, length). What they give is written to `into`, k a
+    /// Selects the k smallest keys of segments of `from`, each a start and a length. What they give is written to `into`, k a
     /// segment, from segment number `first` on.
     pub fn step(
         &self,
         gpu: &Gpu,
         from: &Keyed,
-        segments: &[(u32, u32)],
+        segments: &Buffer<[u32; 2]>,
         k: usize,
         into: &Keyed,
         first: usize,
@@ -53,12 +60,10 @@ impl SelectTopk {
             segments: segments.len() as u32,
             first: first as u32,
         };
-        let flat: Vec<[u32; 2]> = segments.iter().map(|&(start, length)| [start, length]).collect();
-        let flat = gpu.upload(&flat)?;
         let name = "select_topk";
         let buffers = [
             &gpu.params(&params)?,
-            flat.gpu(gpu, name)?,
+            segments.gpu(gpu, name)?,
             from.keys.gpu(gpu, name)?,
             from.candidates.gpu(gpu, name)?,
             into.keys.gpu(gpu, name)?,
@@ -79,8 +84,10 @@ pub(crate) fn select_topk(
     let stage = SelectTopk::get(gpu)?;
     let all = Keyed { keys: gpu.upload(keys)?, candidates: gpu.upload(candidates)? };
     let nearest = Keyed::new(gpu, segments.len() * k)?;
+    let mut pending = Pending::default();
     if !segments.is_empty() {
-        gpu.submit("select_topk", &[stage.step(gpu, &all, segments, k, &nearest, 0)?])?;
+        let segments: Vec<_> = segments.iter().map(|&(start, length)| [start, length]).collect();
+        pending.push(stage.step(gpu, &all, &gpu.upload(&segments)?, k, &nearest, 0)?);
     }
-    nearest.download(gpu)
+    nearest.download(gpu, &mut pending)
 }

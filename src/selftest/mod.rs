@@ -7,6 +7,7 @@ mod bounds;
 mod centroid_means;
 mod centroid_table;
 mod centroid_update;
+mod codebooks;
 mod compare;
 mod distance_subset;
 mod exact_topk;
@@ -44,7 +45,7 @@ type Listed = (String, Run);
 type Stage = (&'static str, fn() -> Vec<Listed>);
 
 /// In the order of a build and then of a search.
-const STAGES: [Stage; 17] = [
+const STAGES: [Stage; 18] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("sketch", sketch::cases),
@@ -57,6 +58,7 @@ const STAGES: [Stage; 17] = [
     ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),
     ("select_topk", select_topk::cases),
+    ("codebooks", codebooks::cases),
     ("pq_encode", pq_encode::cases),
     ("pq_update", pq_update::cases),
     ("distance_subset", distance_subset::cases),

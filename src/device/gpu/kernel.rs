@@ -146,7 +146,7 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
 pub(super) static CENTROID_MEANS: GpuKernel = GpuKernel {
     name: "centroid_means",
     source: wgsl!("centroid_means"),
-    bindings: &[Uniform, Read, Read, Read, Write, Write, Write],
+    bindings: &[Uniform, Read, Read, Write, Write, Write, Write],
     constants: &[("NUDGE", NUDGE as f64)],
 };
 pub(super) static CENTROID_TABLE: GpuKernel = GpuKernel {
@@ -184,6 +184,8 @@ pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write],
     constants: &[],
 };
+pub(super) static CODEBOOKS: GpuKernel =
+    GpuKernel { name: "codebooks", source: wgsl!("codebooks"), bindings: &[Uniform, Read, Write], constants: &[] };
 pub(super) static PQ_ENCODE: GpuKernel = GpuKernel {
     name: "pq_encode",
     source: wgsl!("pq_encode", "shared/row_plain"),
@@ -213,6 +215,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
+        &CODEBOOKS,
         &PQ_ENCODE,
         &PQ_ENCODE_RESIDUAL,
         &PQ_UPDATE,
@@ -375,8 +378,8 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk, fast_scan,
-        l2_normalize, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk, sketch,
+        blend, centroid_means, centroid_table, centroid_update, codebooks, compare, distance_subset, exact_topk,
+        fast_scan, l2_normalize, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk, sketch,
     };
     use super::*;
 
@@ -407,7 +410,7 @@ pub(crate) mod layouts {
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&CENTROID_MEANS, centroid_means::Params::layout());
-        check(&CENTROID_MEANS, centroid_means::Before::layout());
+        check(&CENTROID_MEANS, centroid_means::Split::layout());
         check(&CENTROID_TABLE, centroid_table::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Task::layout());
@@ -420,6 +423,7 @@ pub(crate) mod layouts {
         check(&SELECT_TOPK, select_topk::Params::layout());
         check(&L2_NORMALIZE, l2_normalize::Params::layout());
         check(&BLEND[0], blend::Params::layout());
+        check(&CODEBOOKS, codebooks::Params::layout());
         check(&PQ_ENCODE, pq_encode::Params::layout());
         check(&PQ_UPDATE, pq_update::Params::layout());
     }

@@ -15,6 +15,7 @@ pub(super) mod bounds;
 pub(super) mod centroid_means;
 pub(super) mod centroid_table;
 pub(super) mod centroid_update;
+pub(super) mod codebooks;
 pub(super) mod compare;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;
@@ -103,6 +104,7 @@ struct Stages {
     lookup_tables: Lazy<lookup_tables::MakeTables>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
+    codebooks: Lazy<codebooks::MakeCodebooks>,
     pq_encode: Lazy<pq_encode::PqEncode>,
     pq_encode_residual: Lazy<pq_encode::PqEncode>,
     pq_update: Lazy<pq_update::PqUpdate>,

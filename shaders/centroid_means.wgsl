@@ -24,6 +24,7 @@ struct Split {
 @group(0) @binding(6) var<storage, read_write> tally: array<atomic<u32>>; // splits, whether sums overflowed
 
 override NUDGE: f32;
+override LANES: u32; // of a workgroup that halves: 256 at most
 
 // By its bits: a compiler may take for granted that no float is infinite.
 fn is_finite(quad: vec4<f32>) -> bool {
@@ -72,7 +73,7 @@ var<workgroup> given: vec2<u32>; // the lane that gives, and how many rows
 // Sums of the values of all lanes up to each, itself included.
 fn scan(lane: u32, value: vec2<u32>) {
   totals[lane] = value;
-  for (var reach = 1u; reach < 256u; reach *= 2u) {
+  for (var reach = 1u; reach < LANES; reach *= 2u) {
     workgroupBarrier();
     var below = vec2<u32>();
     if lane >= reach { below = totals[lane - reach]; }
@@ -95,7 +96,7 @@ fn owner_of(row: u32, start: u32) -> u32 {
 // A column of the centroids is one lane's, which goes by the order of the splits: no barriers. faiss's alternation.
 fn nudge_apart(lane: u32, begin: u32, end: u32) {
   let away = NUDGE * vec4(1.0, -1.0, 1.0, -1.0);
-  for (var quad = lane; quad < params.stride; quad += 256u) {
+  for (var quad = lane; quad < params.stride; quad += LANES) {
     for (var i = begin; i < end; i++) {
       let at = splits[i].donor * params.stride + quad;
       let centroid = centroids[at];
@@ -107,12 +108,12 @@ fn nudge_apart(lane: u32, begin: u32, end: u32) {
 
 // Each lane has a chunk of the group's clusters, whose counts no other lane reads or writes. It knows how many rows are
 // to spare, all but one of each cluster, in its chunk and before it: the lane that has the row that is drawn gives.
-@compute @workgroup_size(256)
+@compute @workgroup_size(LANES)
 fn halve(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
          @builtin(local_invocation_index) lane: u32) {
   let first = (workgroup.y * grid.x + workgroup.x) * params.group;
   if first >= params.nlist { return; }
-  let chunk = (params.group + 255u) / 256u;
+  let chunk = (params.group + LANES - 1u) / LANES;
   let start = first + min(lane * chunk, params.group);
   let end = first + min((lane + 1u) * chunk, params.group);
   var own = vec2<u32>(); // rows to spare, empty clusters
@@ -120,7 +121,7 @@ fn halve(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) g
     own += vec2(spare_of(counts[cluster]), u32(counts[cluster] == 0u));
   }
   scan(lane, own);
-  let all = workgroupUniformLoad(&totals[255]);
+  let all = workgroupUniformLoad(&totals[LANES - 1u]);
   let wanted = min(all.x, all.y);
   if wanted == 0u { return; }
 

@@ -13,9 +13,11 @@ wgsl_struct!(Split { cluster, donor });
 pub(crate) struct CentroidMeans(Pipelines<2>);
 
 impl CentroidMeans {
-    fn get(gpu: &Gpu) -> Result<&Self> {
-        let entries = ["place_means", "halve"];
-        gpu.stages.centroid_means.get_or_make(|| Pipelines::new(gpu, &CENTROID_MEANS, entries).map(Self))
+    /// The fewest lanes that do, since many groups are many workgroups.
+    fn get(gpu: &Gpu, group: usize) -> Result<&Self> {
+        let many = usize::from(group > 32);
+        let make = || Pipelines::new(gpu, &CENTROID_MEANS[many], ["place_means", "halve"]).map(Self);
+        gpu.stages.centroid_means[many].get_or_make(make)
     }
 }
 
@@ -28,10 +30,11 @@ pub(crate) fn centroid_means(
     tally: &mut UpdateTally,
 ) -> Result<Matrix> {
     let name = "centroid_means";
-    let kernel = &CentroidMeans::get(gpu)?.0;
     let Matrix { rows: nlist, dim, stride, .. } = sums.sums;
+    let group = nlist / groups;
+    let kernel = &CentroidMeans::get(gpu, group)?.0;
     let centroids = Matrix::new(gpu.zeros(nlist * stride)?, nlist, dim, stride);
-    let params = Params { nlist: nlist as u32, group: (nlist / groups) as u32, stride: stride as u32 / 4, seed };
+    let params = Params { nlist: nlist as u32, group: group as u32, stride: stride as u32 / 4, seed };
     let splits = gpu.zeros::<Split>(nlist)?;
     let buffers = [
         &gpu.params(&params)?,

@@ -97,6 +97,11 @@ const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
     tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
 }
 
+const fn centroid_means(name: &'static str, constants: &'static [(&'static str, f64)]) -> GpuKernel {
+    let bindings = &[Uniform, Read, Read, Write, Write, Write, Write];
+    GpuKernel { name, source: wgsl!("centroid_means"), bindings, constants }
+}
+
 /// By [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
     by_tile(
@@ -143,12 +148,11 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
 };
-pub(super) static CENTROID_MEANS: GpuKernel = GpuKernel {
-    name: "centroid_means",
-    source: wgsl!("centroid_means"),
-    bindings: &[Uniform, Read, Read, Write, Write, Write, Write],
-    constants: &[("NUDGE", NUDGE as f64)],
-};
+/// For few centroids a group and for many.
+pub(super) static CENTROID_MEANS: [GpuKernel; 2] = [
+    centroid_means("centroid_means_32", &[("NUDGE", NUDGE as f64), ("LANES", 32.0)]),
+    centroid_means("centroid_means_256", &[("NUDGE", NUDGE as f64), ("LANES", 256.0)]),
+];
 pub(super) static CENTROID_TABLE: GpuKernel = GpuKernel {
     name: "centroid_table",
     source: wgsl!("centroid_table"),
@@ -210,7 +214,6 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     let mut kernels = vec![
         &COMPARE,
         &CENTROID_UPDATE,
-        &CENTROID_MEANS,
         &CENTROID_TABLE,
         &LOOKUP_TABLES,
         &FAST_SCAN,
@@ -224,6 +227,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     kernels.extend(NEAREST_CENTROID.as_flattened());
     kernels.extend(&NEAREST_PROBES);
     kernels.extend(&SKETCH);
+    kernels.extend(&CENTROID_MEANS);
     kernels.extend(BOUNDS.as_flattened());
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
@@ -409,8 +413,8 @@ pub(crate) mod layouts {
         check(&COMPARE, compare::Params::layout());
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
-        check(&CENTROID_MEANS, centroid_means::Params::layout());
-        check(&CENTROID_MEANS, centroid_means::Split::layout());
+        check(&CENTROID_MEANS[0], centroid_means::Params::layout());
+        check(&CENTROID_MEANS[0], centroid_means::Split::layout());
         check(&CENTROID_TABLE, centroid_table::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Task::layout());

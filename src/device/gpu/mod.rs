@@ -97,7 +97,7 @@ struct Stages {
     compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
-    centroid_means: Lazy<centroid_means::CentroidMeans>,
+    centroid_means: [Lazy<centroid_means::CentroidMeans>; 2],
     centroid_table: Lazy<centroid_table::MakeTable>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,

@@ -1,136 +1,30 @@
-// New centroids of a k-means: the mean of each cluster's rows. An empty cluster becomes a part of a populous one, and
-// where no rows are to spare its centroid stays. Two entry points, in this order:
-//   scan_counts   counts the spare rows and the empty clusters before each cluster, one workgroup
-//   place_means   writes the new centroids, a workgroup each
-//
-// All rows of a cluster but one are to spare. Systematic sampling draws as many of them as clusters are empty, evenly
-// spread from a random start: a cluster gives with a probability that grows with its size, never more than it has, and
-// every invocation finds out by itself who gives to whom.
+// New centroids of a k-means, or of several side by side, whose centroids are groups: the mean of each cluster's rows,
+// and halves of populous clusters for the empty ones of their group. Two entry points, in this order:
+//   place_means  writes the means, a workgroup each; a cluster without rows keeps its centroid
+//   halve        halves clusters one after the other, a workgroup a group
 
 struct Params {
-  nlist: u32,
+  nlist: u32,  // centroids of all groups
+  group: u32,  // centroids of one
   stride: u32, // vec4s a centroid
-  dim: u32,    // floats a centroid
-  seed: u32,   // where the sampling starts, in 2⁻³² of a step
+  seed: u32,
 }
 
-struct Before {
-  spare: u32,
-  empty: u32,
+struct Split {
+  cluster: u32, // an empty one
+  donor: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> old: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> sums: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read> counts: array<u32>;
-// What is before each cluster, and all of it at [nlist]. Where no cluster is empty only that is written.
-@group(0) @binding(4) var<storage, read_write> before: array<Before>;
+@group(0) @binding(3) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(4) var<storage, read_write> splits: array<Split>; // of each group, from its first cluster's place on
 @group(0) @binding(5) var<storage, read_write> centroids: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> tally: array<atomic<u32>>; // splits, whether sums overflowed
 
 override NUDGE: f32;
-
-fn plus(a: Before, b: Before) -> Before {
-  return Before(a.spare + b.spare, a.empty + b.empty);
-}
-
-fn of_count(count: u32) -> Before {
-  return Before(max(count, 1u) - 1u, u32(count == 0u));
-}
-
-var<workgroup> chunk_totals: array<Before, 256>;
-
-// Each invocation counts a chunk of clusters, then writes what is before each of them.
-@compute @workgroup_size(256)
-fn scan_counts(@builtin(local_invocation_index) lane: u32) {
-  let chunk = (params.nlist + 255u) / 256u;
-  let first = min(lane * chunk, params.nlist);
-  let last = min(first + chunk, params.nlist);
-  var total = Before();
-  for (var cluster = first; cluster < last; cluster++) { total = plus(total, of_count(counts[cluster])); }
-  chunk_totals[lane] = total;
-  workgroupBarrier();
-  var sum = Before();
-  for (var i = 0u; i < lane; i++) { sum = plus(sum, chunk_totals[i]); }
-  var totals = sum;
-  for (var i = lane; i < 256u; i++) { totals = plus(totals, chunk_totals[i]); }
-  if lane == 0u {
-    before[params.nlist] = totals;
-    atomicAdd(&tally[0], min(totals.spare, totals.empty));
-  }
-  if totals.empty == 0u { return; }
-  for (var cluster = first; cluster < last; cluster++) {
-    before[cluster] = sum;
-    sum = plus(sum, of_count(counts[cluster]));
-  }
-}
-
-// The high word of a · b + c.
-fn high_word(a: u32, b: u32, c: u32) -> u32 {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
-  let word = (other << 16u) | (low & 0xffffu);
-  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u) + u32(word > 0xffffffffu - c);
-}
-
-// a / b in 2⁻³², rounded up, for a < b: a long division.
-fn fraction(a: u32, b: u32) -> u32 {
-  var quotient = 0u;
-  var rest = a;
-  for (var i = 0u; i < 32u; i++) {
-    let fits = rest >= b - rest; // 2 · rest may not fit a word
-    quotient = 2u * quotient + u32(fits);
-    rest = select(rest, rest - b, fits) + rest;
-  }
-  return quotient + u32(rest > 0u);
-}
-
-struct Sampling {
-  totals: Before,
-  rate: u32, // empty clusters a spare row, in 2⁻³²; where that is less than 1
-}
-
-// How many empty clusters are served by the rows to spare before one of them.
-fn served(sampling: Sampling, spare: u32) -> u32 {
-  if sampling.totals.empty >= sampling.totals.spare { return spare; }
-  return min(high_word(spare, sampling.rate, params.seed), sampling.totals.empty);
-}
-
-// The last cluster before whose rows to spare no more than `number` empty ones are served.
-fn donor_of(sampling: Sampling, number: u32) -> u32 {
-  var donor = 0u;
-  var end = params.nlist;
-  while end - donor > 1u {
-    let middle = donor + (end - donor) / 2u;
-    if served(sampling, before[middle].spare) <= number { donor = middle; } else { end = middle; }
-  }
-  return donor;
-}
-
-// Whose mean a cluster gets, how far from it, and by which Walsh function: these are orthogonal, and the first is
-// faiss's alternation.
-struct Place {
-  source: u32,
-  nudge: f32,
-  walsh: u32,
-}
-
-fn place_of(cluster: u32) -> Place {
-  let totals = before[params.nlist];
-  if totals.empty == 0u { return Place(cluster, 0.0, 0u); }
-  let sampling = Sampling(totals, fraction(totals.empty, totals.spare));
-  if counts[cluster] > 0u {
-    let gives = served(sampling, before[cluster + 1u].spare) > served(sampling, before[cluster].spare);
-    return Place(cluster, select(0.0, -NUDGE, gives), 1u);
-  }
-  let number = before[cluster].empty;
-  if number >= totals.spare { return Place(cluster, 0.0, 0u); }
-  let donor = donor_of(sampling, number);
-  let part = number - served(sampling, before[donor].spare) + 1u;
-  // There are as many directions as dimensions; parts beyond come nearer.
-  return Place(donor, NUDGE / f32((part + params.dim - 1u) / params.dim), part);
-}
+override LANES: u32; // of a workgroup that halves: 256 at most
 
 // By its bits: a compiler may take for granted that no float is infinite.
 fn is_finite(quad: vec4<f32>) -> bool {
@@ -142,16 +36,120 @@ fn place_means(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgro
                @builtin(local_invocation_index) lane: u32) {
   let cluster = workgroup.y * grid.x + workgroup.x;
   if cluster >= params.nlist { return; }
-  let place = place_of(cluster);
-  let count = counts[place.source];
-  for (var quad = lane; quad < params.stride; quad += 64u) {
-    var centroid = old[cluster * params.stride + quad];
+  let count = counts[cluster];
+  for (var at = cluster * params.stride + lane; at < (cluster + 1u) * params.stride; at += 64u) {
+    var centroid = old[at];
     if count > 0u {
-      let sum = sums[place.source * params.stride + quad];
+      let sum = sums[at];
       if !is_finite(sum) { atomicOr(&tally[1], 1u); }
-      let odd = countOneBits((4u * quad + vec4(0u, 1u, 2u, 3u)) & vec4(place.walsh)) % 2u;
-      centroid = sum / f32(count) * (1.0 + place.nudge * (1.0 - 2.0 * vec4<f32>(odd)));
+      centroid = sum / f32(count);
     }
-    centroids[cluster * params.stride + quad] = centroid;
+    centroids[at] = centroid;
   }
+}
+
+fn spare_of(count: u32) -> u32 {
+  return max(count, 1u) - 1u;
+}
+
+// O'Neill's PCG as a hash of 32 bits (Jarzynski and Olano 2020, "Hash Functions for GPU Rendering").
+fn pcg(input: u32) -> u32 {
+  let state = input * 747796405u + 2891336453u;
+  let word = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
+  return (word >> 22u) ^ word;
+}
+
+// The high word of a · b.
+fn high_word(a: u32, b: u32) -> u32 {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+  let other = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (other >> 16u);
+}
+
+var<workgroup> totals: array<vec2<u32>, 256>;
+var<workgroup> given: vec2<u32>; // the lane that gives, and how many rows
+
+// Sums of the values of all lanes up to each, itself included.
+fn scan(lane: u32, value: vec2<u32>) {
+  totals[lane] = value;
+  for (var reach = 1u; reach < LANES; reach *= 2u) {
+    workgroupBarrier();
+    var below = vec2<u32>();
+    if lane >= reach { below = totals[lane - reach]; }
+    workgroupBarrier();
+    totals[lane] += below;
+  }
+}
+
+// The cluster that has row number `row` of those to spare from a cluster on.
+fn owner_of(row: u32, start: u32) -> u32 {
+  var before = row;
+  var cluster = start;
+  while before >= spare_of(counts[cluster]) {
+    before -= spare_of(counts[cluster]);
+    cluster++;
+  }
+  return cluster;
+}
+
+// A column of the centroids is one lane's, which goes by the order of the splits: no barriers. faiss's alternation.
+fn nudge_apart(lane: u32, begin: u32, end: u32) {
+  let away = NUDGE * vec4(1.0, -1.0, 1.0, -1.0);
+  for (var quad = lane; quad < params.stride; quad += LANES) {
+    for (var i = begin; i < end; i++) {
+      let at = splits[i].donor * params.stride + quad;
+      let centroid = centroids[at];
+      centroids[splits[i].cluster * params.stride + quad] = centroid * (1.0 + away);
+      centroids[at] = centroid * (1.0 - away);
+    }
+  }
+}
+
+// Each lane has a chunk of the group's clusters, whose counts no other lane reads or writes. It knows how many rows are
+// to spare, all but one of each cluster, in its chunk and before it: the lane that has the row that is drawn gives.
+@compute @workgroup_size(LANES)
+fn halve(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>,
+         @builtin(local_invocation_index) lane: u32) {
+  let first = (workgroup.y * grid.x + workgroup.x) * params.group;
+  if first >= params.nlist { return; }
+  let chunk = (params.group + LANES - 1u) / LANES;
+  let start = first + min(lane * chunk, params.group);
+  let end = first + min((lane + 1u) * chunk, params.group);
+  var own = vec2<u32>(); // rows to spare, empty clusters
+  for (var cluster = start; cluster < end; cluster++) {
+    own += vec2(spare_of(counts[cluster]), u32(counts[cluster] == 0u));
+  }
+  scan(lane, own);
+  let all = workgroupUniformLoad(&totals[LANES - 1u]);
+  let wanted = min(all.x, all.y);
+  if wanted == 0u { return; }
+
+  var before = totals[lane] - own;
+  for (var cluster = start; cluster < end; cluster++) {
+    if counts[cluster] > 0u { continue; }
+    splits[first + before.y].cluster = cluster;
+    before.y++;
+  }
+  storageBarrier();
+  for (var i = 0u; i < wanted; i++) {
+    let cluster = splits[first + i].cluster;
+    // A split leaves one row less to spare. What is before this lane wraps around, and is none of its own.
+    let drawn = high_word(pcg(pcg(cluster) + params.seed), all.x - i) - before.x;
+    if drawn < own.x {
+      let donor = owner_of(drawn, start);
+      let half = counts[donor] / 2u;
+      counts[donor] -= half;
+      splits[first + i].donor = donor;
+      given = vec2(lane, half);
+    }
+    let gift = workgroupUniformLoad(&given);
+    let taker = (cluster - first) / chunk;
+    if lane == taker { counts[cluster] = gift.y; }
+    own.x += u32(lane == taker) * (gift.y - 1u) - u32(lane == gift.x) * gift.y;
+    before.x += u32(lane > taker) * (gift.y - 1u) - u32(lane > gift.x) * gift.y;
+  }
+  if lane == 0u { atomicAdd(&tally[0], wanted); }
+  storageBarrier();
+  nudge_apart(lane, first, first + wanted);
 }

@@ -4,7 +4,7 @@
 mod devices;
 
 use rvc_gpu_index::Result;
-use rvc_gpu_index::cluster::{KMeans, KMeansParams, k_means};
+use rvc_gpu_index::cluster::{KMeans, KMeansParams, PqTraining, k_means, train_product_quantizer};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles};
@@ -18,6 +18,11 @@ fn each_device(test: impl Fn(&Device)) {
 
 fn train(device: &Device, rows: &[f32], dim: usize, nlist: usize, metric: Metric) -> Result<KMeans> {
     k_means(device, &MemoryRows::new(rows, dim)?, nlist, metric, &KMeansParams::default(), |_, _| ())
+}
+
+fn train_parts(device: &Device, rows: &[f32], dim: usize, m: usize) -> Result<PqTraining> {
+    let params = KMeansParams::product_quantizer();
+    train_product_quantizer(device, &MemoryRows::new(rows, dim)?, m, &params, None, |_, _| ())
 }
 
 fn voice() -> (Vec<f32>, usize) {
@@ -62,6 +67,35 @@ fn a_voice_is_clustered_as_well_on_every_device() {
             assert_eq!(train(device, &rows, dim, 30, metric).unwrap(), trained, "{name}");
         });
     }
+}
+
+#[test]
+fn a_product_quantizer_is_trained_as_well_on_every_device() {
+    let (rows, dim) = voice();
+    let cpu = train_parts(&Device::cpu(), &rows, dim, 64).unwrap().training.objective;
+    each_device(|device| {
+        let name = &device.info().selector;
+        let trained = train_parts(device, &rows, dim, 64).unwrap();
+        let told = &trained.training.objective;
+        assert_eq!((trained.codebooks.len(), told.len(), trained.training.rows), (16 * dim, 25, 3003), "{name}");
+        assert!(told.windows(2).all(|w| w[1] < 1.001 * w[0]), "{name}: {told:?}");
+        // The first centroids are the same rows everywhere.
+        assert!((told[0] / cpu[0] - 1.0).abs() < 1e-5, "{name}: {told:?}");
+        assert!((told[24] / cpu[24] - 1.0).abs() < 5e-3, "{name}: {told:?}, on the CPU engine {cpu:?}");
+        assert_eq!(train_parts(device, &rows, dim, 64).unwrap(), trained, "{name}");
+    });
+}
+
+#[test]
+fn parts_of_few_different_rows_are_split_on_every_device() {
+    // Of three different rows, and of a dimension that never changes, at most three centroids have rows.
+    let rows: Vec<f32> = (0..700).flat_map(|row| [(row % 3) as f32, 7.0]).collect();
+    let cpu = train_parts(&Device::cpu(), &rows, 2, 2).unwrap().training;
+    assert!(cpu.splits >= 25, "{cpu:?}");
+    each_device(|device| {
+        let training = train_parts(device, &rows, 2, 2).unwrap().training;
+        assert!(training.splits >= 25 && training.objective[24] < 1e-2 * 700.0, "{training:?}");
+    });
 }
 
 #[test]
@@ -121,5 +155,7 @@ fn sums_that_overflow_are_told() {
             let refused = train(device, rows, 2, 5, metric).unwrap_err().to_string();
             assert!(refused.starts_with("rows: their sums overflow float32"), "{refused}");
         }
+        let refused = train_parts(device, &large, 2, 2).unwrap_err().to_string();
+        assert!(refused.starts_with("rows: their sums overflow float32"), "{refused}");
     });
 }

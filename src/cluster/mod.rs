@@ -1,21 +1,21 @@
 //! k-means: written once over the stages that every device offers.
 //!
 //! Lloyd's algorithm as faiss runs it (`faiss/Clustering.cpp`): random rows to start from, a sample of at most 256 rows
-//! a centroid, means of the assigned rows, and a part of a populous cluster for every empty one. Mini-batch k-means as
+//! a centroid, means of the assigned rows, and half of a populous cluster for every empty one. Mini-batch k-means as
 //! scikit-learn runs it, for compressing a voice.
 
 mod batches;
 mod compress;
 mod early_stop;
-mod empty;
 mod mini_batch;
 mod product_quantizer;
 mod sample;
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::device::{Buffer, CentroidTable, ClusterSums, Device, HostSums, Matrix};
+use crate::device::{Buffer, CentroidTable, ClusterSums, Device, HostTally, Matrix, UpdateTally};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch};
@@ -100,28 +100,17 @@ pub fn k_means(
     let iterations = if rows.rows() == nlist { 0 } else { params.iterations };
     let plan = device.batch_plan(rows.rows(), source.dim(), nlist, params.batch_rows);
     let batches = Batches::new(device, rows, plan)?;
-    // All but the counts stays on the device until the last iteration is through.
-    let (mut before, mut costs, mut tally, mut splits) = (None, Vec::new(), device.update_tally()?, 0);
+    // All of it stays on the device until the last iteration is through.
+    let (mut before, mut costs, mut tally) = (None, Vec::new(), device.update_tally()?);
     for iteration in 0..iterations {
         let table = device.centroid_table_of(centroids, metric, before.as_ref())?;
         let sums = accumulate(device, &batches, &table, |done| progress(iteration, done))?;
         costs.push(sums.costs.clone());
-        let means = if device.view(&sums.counts)?.contains(&0) {
-            let (means, split) = split_means(device, &sums, &table, &mut rng)?;
-            splits += split;
-            means
-        } else {
-            device.centroid_means(sums, &table, 0, &mut tally)?
-        };
+        let means = device.centroid_means(sums, &table.centroids, 1, rng.random(), &mut tally)?;
         centroids = post_process(device, means, metric)?;
         before = Some(table);
     }
-    let tally = device.download_tally(&tally)?;
-    if tally.overflowed {
-        return Err(overflow());
-    }
-    let objective = costs.iter().map(|costs| total(device, costs)).collect::<Result<_>>()?;
-    let training = Training { objective, rows: rows.rows(), splits, warnings };
+    let training = training(device, &costs, &tally, rows.rows(), warnings)?;
     Ok(KMeans { centroids: device.download_matrix(&centroids)?, training })
 }
 
@@ -227,28 +216,20 @@ fn accumulate(
     Ok(sums)
 }
 
-/// Means where some clusters are empty: these take halves of others, one after the other, which is the host's work.
-fn split_means(
+/// How a training went whose costs and tally lie on the device.
+fn training(
     device: &Device,
-    sums: &ClusterSums,
-    old: &CentroidTable,
-    rng: &mut ChaCha8Rng,
-) -> Result<(Matrix, usize)> {
-    let HostSums { sums, mut counts, .. } = device.download_sums(sums)?;
-    check_finite(&sums)?;
-    let (mut centroids, dim) = (device.download_centroids(old)?, old.dim());
-    for ((centroid, sum), &count) in centroids.chunks_exact_mut(dim).zip(sums.chunks_exact(dim)).zip(&counts) {
-        if count > 0 {
-            centroid.iter_mut().zip(sum).for_each(|(c, &s)| *c = s / count as f32);
-        }
+    costs: &[Buffer<f32>],
+    tally: &UpdateTally,
+    rows: usize,
+    warnings: Vec<String>,
+) -> Result<Training> {
+    let HostTally { splits, overflowed } = device.download_tally(tally)?;
+    if overflowed {
+        return Err(overflow());
     }
-    let splits = empty::split(&mut centroids, &mut counts, dim, rng);
-    Ok((device.upload(&centroids, dim)?, splits))
-}
-
-/// What all clusters cost together.
-fn total(device: &Device, costs: &Buffer<f32>) -> Result<f64> {
-    Ok(device.view(costs)?.iter().map(|&cost| f64::from(cost)).sum())
+    let total = |costs| Ok(device.view(costs)?.iter().map(|&cost| f64::from(cost)).sum());
+    Ok(Training { objective: costs.iter().map(total).collect::<Result<_>>()?, rows, splits, warnings })
 }
 
 fn check_finite(sums: &[f32]) -> Result<()> {

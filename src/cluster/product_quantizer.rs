@@ -7,8 +7,8 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::batches::Batches;
 use super::sample::RowSample;
-use super::{KMeansParams, Training, assign, check_finite, check_passes};
-use crate::device::{CentroidTable, Codebooks, Device, HostSums, PQ_CENTROIDS, means};
+use super::{KMeansParams, Training, assign, check_passes, training};
+use crate::device::{CentroidTable, ClusterSums, Codebooks, Device, PQ_CENTROIDS};
 use crate::error::{Error, Result};
 use crate::features::FeatureSource;
 
@@ -51,19 +51,21 @@ pub fn train_product_quantizer(
     let rows: &dyn FeatureSource = residuals.as_ref().map_or(&sample, |residuals| residuals);
 
     let dsub = source.dim() / m;
-    let mut codebooks = first_centroids(rows, dsub, &mut rng)?;
-    let mut training = Training { rows: rows.rows(), warnings: warnings(rows.rows(), params), ..Training::default() };
+    let mut centroids = device.upload(&first_centroids(rows, dsub, &mut rng)?, dsub)?;
     // With one row a centroid the rows are the centroids.
     let iterations = if rows.rows() == PQ_CENTROIDS { 0 } else { params.iterations };
     let plan = device.batch_plan(rows.rows(), source.dim(), PQ_CENTROIDS, params.batch_rows);
     let batches = Batches::new(device, rows, plan)?;
+    let (mut costs, mut tally) = (Vec::new(), device.update_tally()?);
     for iteration in 0..iterations {
-        let sums = accumulate(device, &batches, &device.codebooks(&codebooks, m)?, |done| progress(iteration, done))?;
-        training.objective.push(sums.costs.iter().map(|&cost| f64::from(cost)).sum());
-        check_finite(&sums.sums)?;
-        training.splits += update_each(&mut codebooks, sums, dsub, &mut rng);
+        let codebooks = device.codebooks_of(&centroids, m)?;
+        let sums = accumulate(device, &batches, &codebooks, |done| progress(iteration, done))?;
+        costs.push(sums.costs.clone());
+        // Every sub-space by itself.
+        centroids = device.centroid_means(sums, &centroids, m, rng.random(), &mut tally)?;
     }
-    Ok(PqTraining { codebooks, training })
+    let training = training(device, &costs, &tally, rows.rows(), warnings(rows.rows(), params))?;
+    Ok(PqTraining { codebooks: device.download_matrix(&centroids)?, training })
 }
 
 fn check(source: &dyn FeatureSource, m: usize, params: &KMeansParams) -> Result<()> {
@@ -96,13 +98,13 @@ fn first_centroids(rows: &dyn FeatureSource, dsub: usize, rng: &mut ChaCha8Rng) 
     Ok((0..dim / dsub).flat_map(sub_vectors).copied().collect())
 }
 
-/// One pass: every sub-vector's share added to its centroid's sums, which stay on the device until the last batch.
+/// One pass: every sub-vector's share added to its centroid's sums, which stay on the device.
 fn accumulate(
     device: &Device,
     batches: &Batches<'_>,
     codebooks: &Codebooks,
     mut progress: impl FnMut(usize),
-) -> Result<HostSums> {
+) -> Result<ClusterSums> {
     let mut sums = device.cluster_sums(codebooks.m() * PQ_CENTROIDS, codebooks.dsub())?;
     let mut done = 0;
     batches.for_each(|rows| {
@@ -112,18 +114,7 @@ fn accumulate(
         progress(done);
         Ok(())
     })?;
-    device.download_sums(&sums)
-}
-
-/// Every sub-space by itself: means of the assigned sub-vectors, empty clusters split from others. Returns the number of
-/// splits.
-fn update_each(codebooks: &mut Vec<f32>, mut sums: HostSums, dsub: usize, rng: &mut ChaCha8Rng) -> usize {
-    let share = PQ_CENTROIDS * dsub;
-    let counts = sums.counts.chunks_exact(PQ_CENTROIDS);
-    let each = sums.sums.chunks_exact_mut(share).zip(codebooks.chunks_exact(share)).zip(counts);
-    let splits = each.map(|((sums, old), counts)| means(sums, counts, old, dsub, rng.random())).sum();
-    *codebooks = sums.sums;
-    splits
+    Ok(sums)
 }
 
 /// Rows less their nearest centroids.

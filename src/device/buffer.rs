@@ -236,7 +236,7 @@ pub struct UpdateTally {
 /// A tally read back to the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostTally {
-    /// Empty clusters that became parts of others.
+    /// Empty clusters that took half of another one.
     pub splits: usize,
     /// True where sums overflowed float32: centroids are useless from then on.
     pub overflowed: bool,

@@ -34,7 +34,6 @@ pub use rows::{RowFormat, RowSet};
 pub use stages::{BlendOutcome, BlendedRows};
 
 pub(crate) use cpu::blend::Neighborhood;
-pub(crate) use cpu::centroid_means::means;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 #[cfg(test)]
 pub(crate) use gpu::broken;

@@ -65,14 +65,24 @@ impl Device {
     pub fn codebooks(&self, centroids: &[f32], m: usize) -> Result<Codebooks> {
         let dsub = (centroids.len() / CENTROIDS).checked_div(m).unwrap_or(0);
         if dsub == 0 || centroids.len() != m * CENTROIDS * dsub {
-            let found = format!("{m} with {} floats of centroids", centroids.len());
-            return Err(Error::parameter("M", found, "pass 16 centroids for each of at least one sub-quantizer"));
+            return Err(other_centroids(m, format!("{} floats", centroids.len())));
+        }
+        self.codebooks_of(&self.upload(centroids, dsub)?, m)
+    }
+
+    /// [`Device::codebooks`] of centroids that lie on the device, M · 16 rows of dsub floats.
+    ///
+    /// # Errors
+    /// As [`Device::codebooks`].
+    pub fn codebooks_of(&self, centroids: &Matrix, m: usize) -> Result<Codebooks> {
+        if m == 0 || centroids.rows != m.saturating_mul(CENTROIDS) {
+            return Err(other_centroids(m, format!("{} rows", centroids.rows)));
         }
         let (data, columns) = match &self.engine {
-            Engine::Cpu => (Buffer::on_host(centroids.to_vec()), cpu::lookup_tables::columns(centroids, dsub)),
-            Engine::Gpu(gpu) => (gpu.upload(&transposed(centroids, m, dsub))?, Vec::new()),
+            Engine::Cpu => (centroids.data.clone(), cpu::codebooks::codebooks(centroids)?),
+            Engine::Gpu(gpu) => (gpu::codebooks::codebooks(gpu, centroids)?, Vec::new()),
         };
-        Ok(Codebooks { data, columns: Arc::new(columns), m, dsub })
+        Ok(Codebooks { data, columns: Arc::new(columns), m, dsub: centroids.dim })
     }
 
     /// The code of each row: of every sub-vector the nearest of its 16 centroids, of equally near ones the lowest.
@@ -131,17 +141,9 @@ impl Device {
     }
 }
 
-/// [M][16][dsub] as [dsub][4][M][4].
-fn transposed(centroids: &[f32], m: usize, dsub: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(centroids.len());
-    for j in 0..dsub {
-        for quad in (0..CENTROIDS).step_by(4) {
-            for sub in 0..m {
-                out.extend((quad..quad + 4).map(|centroid| centroids[(sub * CENTROIDS + centroid) * dsub + j]));
-            }
-        }
-    }
-    out
+fn other_centroids(m: usize, found: String) -> Error {
+    let remedy = "pass 16 centroids for each of at least one sub-quantizer";
+    Error::parameter("M", format!("{m} with {found} of centroids"), remedy)
 }
 
 fn check_width(rows: &Matrix, codebooks: &Codebooks) -> Result<()> {

@@ -143,28 +143,34 @@ impl Device {
         }
     }
 
-    /// New centroids: the mean of each cluster's rows. An empty cluster becomes a part of a populous one, drawn by `seed`
-    /// with a probability that grows with its size: the parts take its centroid, nudged apart by 1/1024 (as in faiss's
-    /// `split_clusters`), and one seed draws the same on every device. Where no cluster has two rows left an empty one
-    /// keeps its `old` centroid. What happened is added to `tally`. For fewer than 2³² rows.
+    /// New centroids: the mean of each cluster's rows. An empty cluster takes half of a populous one, drawn by `seed` with
+    /// a probability that grows with its size, one after the other: both take its centroid, nudged apart by 1/1024 (as in
+    /// faiss's `split_clusters`), and one seed draws the same on every device. Where no cluster has two rows left an empty
+    /// one keeps its `old` centroid. What happened is added to `tally`. For fewer than 2³² rows.
+    ///
+    /// The clusters are those of `groups` k-means side by side, as many of each, which do not take from each other.
     ///
     /// # Errors
-    /// [`Error::Parameter`] where shapes differ.
+    /// [`Error::Parameter`] where shapes differ, or the groups do not divide the clusters.
     pub fn centroid_means(
         &self,
         sums: ClusterSums,
-        old: &CentroidTable,
+        old: &Matrix,
+        groups: usize,
         seed: u32,
         tally: &mut UpdateTally,
     ) -> Result<Matrix> {
         let (nlist, dim) = (sums.sums.rows, sums.sums.dim);
-        if (nlist, dim) != (old.nlist(), old.dim()) {
-            let found = format!("{nlist} × {dim} for {} centroids of {}", old.nlist(), old.dim());
+        if (nlist, dim) != (old.rows, old.dim) {
+            let found = format!("{nlist} × {dim} for {} centroids of {}", old.rows, old.dim);
             return Err(Error::parameter("sums", found, "pass those of the same centroids"));
         }
+        if !(1..=nlist).contains(&groups) || !nlist.is_multiple_of(groups) {
+            return Err(Error::parameter("groups", groups, format!("choose a divisor of {nlist}")));
+        }
         match &self.engine {
-            Engine::Cpu => cpu::centroid_means::centroid_means(sums, old, seed, tally),
-            Engine::Gpu(gpu) => gpu::centroid_means::centroid_means(gpu, &sums, old, seed, tally),
+            Engine::Cpu => cpu::centroid_means::centroid_means(sums, old, groups, seed, tally),
+            Engine::Gpu(gpu) => gpu::centroid_means::centroid_means(gpu, &sums, old, groups, seed, tally),
         }
     }
 

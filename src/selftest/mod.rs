@@ -7,6 +7,7 @@ mod bounds;
 mod centroid_means;
 mod centroid_table;
 mod centroid_update;
+mod codebooks;
 mod compare;
 mod distance_subset;
 mod exact_topk;
@@ -59,6 +60,7 @@ const STAGES: [Stage; 18] = [
     ("lookup_tables", lookup_tables::cases),
     ("fast_scan", fast_scan::cases),
     ("select_topk", select_topk::cases),
+    ("codebooks", codebooks::cases),
     ("pq_encode", pq_encode::cases),
     ("pq_update", pq_update::cases),
     ("distance_subset", distance_subset::cases),

@@ -31,7 +31,7 @@ pub fn cases() -> Vec<Listed> {
 }
 
 /// Codes of one sub-quantizer each, of faiss's flat codes; what a row's bytes have left over must be zero.
-fn unpack(flat: &[u8], m: usize) -> Result<Vec<Vec<usize>>, Failed> {
+pub fn unpack(flat: &[u8], m: usize) -> Result<Vec<Vec<usize>>, Failed> {
     let row = |bytes: &[u8]| {
         let mut codes: Vec<_> = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]).map(usize::from).collect();
         let rest = codes.split_off(m);

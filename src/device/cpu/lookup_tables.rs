@@ -53,14 +53,6 @@ pub(crate) fn lookup_tables(
 
 thread_local!(static SCRATCH: RefCell<Scratch> = RefCell::default());
 
-/// [M][16][dsub] as [M][dsub][16].
-pub(crate) fn columns(centroids: &[f32], dsub: usize) -> Vec<Column> {
-    let columns = |sub: &[f32]| {
-        (0..dsub).map(|j| std::array::from_fn(|centroid| sub[centroid * dsub + j])).collect::<Vec<Column>>()
-    };
-    centroids.chunks_exact(CENTROIDS * dsub).flat_map(columns).collect()
-}
-
 /// A query, and what its tables are made from.
 struct Query<'a> {
     x: &'a [f32],

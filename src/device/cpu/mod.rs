@@ -14,6 +14,7 @@ pub(super) mod blend;
 pub(super) mod centroid_means;
 pub(super) mod centroid_table;
 pub(super) mod centroid_update;
+pub(super) mod codebooks;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;
 pub(super) mod fast_scan;

@@ -2,46 +2,50 @@
 
 use super::kernel::{CENTROID_MEANS, Pipelines, wgsl_struct};
 use super::{Gpu, grid};
-use crate::device::buffer::{CentroidTable, ClusterSums, Matrix, UpdateTally};
+use crate::device::buffer::{ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;
 
-wgsl_struct!(Params { nlist, stride, dim, seed });
+wgsl_struct!(Params { nlist, group, stride, seed });
 // Filled on the GPU; the host only makes room.
-wgsl_struct!(Before { spare, empty });
+wgsl_struct!(Split { cluster, donor });
 
 #[derive(Debug)]
 pub(crate) struct CentroidMeans(Pipelines<2>);
 
 impl CentroidMeans {
-    fn get(gpu: &Gpu) -> Result<&Self> {
-        let entries = ["scan_counts", "place_means"];
-        gpu.stages.centroid_means.get_or_make(|| Pipelines::new(gpu, &CENTROID_MEANS, entries).map(Self))
+    /// The fewest lanes that do, since many groups are many workgroups.
+    fn get(gpu: &Gpu, group: usize) -> Result<&Self> {
+        let many = usize::from(group > 32);
+        let make = || Pipelines::new(gpu, &CENTROID_MEANS[many], ["place_means", "halve"]).map(Self);
+        gpu.stages.centroid_means[many].get_or_make(make)
     }
 }
 
 pub(crate) fn centroid_means(
     gpu: &Gpu,
     sums: &ClusterSums,
-    old: &CentroidTable,
+    old: &Matrix,
+    groups: usize,
     seed: u32,
     tally: &mut UpdateTally,
 ) -> Result<Matrix> {
     let name = "centroid_means";
-    let kernel = &CentroidMeans::get(gpu)?.0;
     let Matrix { rows: nlist, dim, stride, .. } = sums.sums;
+    let group = nlist / groups;
+    let kernel = &CentroidMeans::get(gpu, group)?.0;
     let centroids = Matrix::new(gpu.zeros(nlist * stride)?, nlist, dim, stride);
-    let params = Params { nlist: nlist as u32, stride: stride as u32 / 4, dim: dim as u32, seed };
-    let before = gpu.zeros::<Before>(nlist + 1)?;
+    let params = Params { nlist: nlist as u32, group: group as u32, stride: stride as u32 / 4, seed };
+    let splits = gpu.zeros::<Split>(nlist)?;
     let buffers = [
         &gpu.params(&params)?,
-        old.centroids.data.gpu(gpu, name)?,
+        old.data.gpu(gpu, name)?,
         sums.sums.data.gpu(gpu, name)?,
         sums.counts.gpu(gpu, name)?,
-        before.gpu(gpu, name)?,
+        splits.gpu(gpu, name)?,
         centroids.data.gpu(gpu, name)?,
         tally.words.gpu(gpu, name)?,
     ];
     let bindings = kernel.bind(gpu, &buffers)?;
-    gpu.submit(name, &[kernel.step(0, &bindings, [1, 1, 1]), kernel.step(1, &bindings, grid(nlist))])?;
+    gpu.submit(name, &[kernel.step(0, &bindings, grid(nlist)), kernel.step(1, &bindings, grid(groups))])?;
     Ok(centroids)
 }

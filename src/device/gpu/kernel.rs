@@ -97,6 +97,11 @@ const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
     tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
 }
 
+const fn centroid_means(name: &'static str, constants: &'static [(&'static str, f64)]) -> GpuKernel {
+    let bindings = &[Uniform, Read, Read, Write, Write, Write, Write];
+    GpuKernel { name, source: wgsl!("centroid_means"), bindings, constants }
+}
+
 /// By [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
     by_tile(
@@ -158,12 +163,11 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
 };
-pub(super) static CENTROID_MEANS: GpuKernel = GpuKernel {
-    name: "centroid_means",
-    source: wgsl!("centroid_means"),
-    bindings: &[Uniform, Read, Read, Read, Write, Write, Write],
-    constants: &[("NUDGE", NUDGE as f64)],
-};
+/// For few centroids a group and for many.
+pub(super) static CENTROID_MEANS: [GpuKernel; 2] = [
+    centroid_means("centroid_means_32", &[("NUDGE", NUDGE as f64), ("LANES", 32.0)]),
+    centroid_means("centroid_means_256", &[("NUDGE", NUDGE as f64), ("LANES", 256.0)]),
+];
 pub(super) static CENTROID_TABLE: GpuKernel = GpuKernel {
     name: "centroid_table",
     source: wgsl!("centroid_table"),
@@ -205,6 +209,8 @@ pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     bindings: &[Uniform, Read, Read, Read, Write, Write],
     constants: &[],
 };
+pub(super) static CODEBOOKS: GpuKernel =
+    GpuKernel { name: "codebooks", source: wgsl!("codebooks"), bindings: &[Uniform, Read, Write], constants: &[] };
 pub(super) static PQ_ENCODE: GpuKernel = GpuKernel {
     name: "pq_encode",
     source: wgsl!("pq_encode", "shared/row_plain"),
@@ -229,12 +235,12 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     let mut kernels = vec![
         &COMPARE,
         &CENTROID_UPDATE,
-        &CENTROID_MEANS,
         &CENTROID_TABLE,
         &LIST_RANGES,
         &LOOKUP_TABLES,
         &FAST_SCAN,
         &SELECT_TOPK,
+        &CODEBOOKS,
         &PQ_ENCODE,
         &PQ_ENCODE_RESIDUAL,
         &PQ_UPDATE,
@@ -243,6 +249,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     kernels.extend(NEAREST_CENTROID.as_flattened());
     kernels.extend(&NEAREST_PROBES);
     kernels.extend(&SKETCH);
+    kernels.extend(&CENTROID_MEANS);
     kernels.extend(BOUNDS.as_flattened().as_flattened());
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
@@ -397,9 +404,9 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, candidates, centroid_means, centroid_table, centroid_update, compare, distance_subset, exact_topk,
-        fast_scan, l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update, select_topk,
-        sketch,
+        blend, candidates, centroid_means, centroid_table, centroid_update, codebooks, compare, distance_subset,
+        exact_topk, fast_scan, l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update,
+        select_topk, sketch,
     };
     use super::*;
 
@@ -429,8 +436,8 @@ pub(crate) mod layouts {
         check(&COMPARE, compare::Params::layout());
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
-        check(&CENTROID_MEANS, centroid_means::Params::layout());
-        check(&CENTROID_MEANS, centroid_means::Before::layout());
+        check(&CENTROID_MEANS[0], centroid_means::Params::layout());
+        check(&CENTROID_MEANS[0], centroid_means::Split::layout());
         check(&CENTROID_TABLE, centroid_table::Params::layout());
         check(&EXACT_TOPK[0][0], exact_topk::Params::layout());
         check(&FAST_SCAN, fast_scan::Params::layout());
@@ -445,6 +452,7 @@ pub(crate) mod layouts {
         check(&SELECT_TOPK, select_topk::Params::layout());
         check(&L2_NORMALIZE, l2_normalize::Params::layout());
         check(&BLEND[0], blend::Params::layout());
+        check(&CODEBOOKS, codebooks::Params::layout());
         check(&PQ_ENCODE, pq_encode::Params::layout());
         check(&PQ_UPDATE, pq_update::Params::layout());
     }

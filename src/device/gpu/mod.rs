@@ -16,6 +16,7 @@ pub(super) mod bounds;
 pub(super) mod centroid_means;
 pub(super) mod centroid_table;
 pub(super) mod centroid_update;
+pub(super) mod codebooks;
 pub(super) mod compare;
 pub(super) mod distance_subset;
 pub(super) mod exact_topk;
@@ -102,7 +103,7 @@ struct Stages {
     compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
-    centroid_means: Lazy<centroid_means::CentroidMeans>,
+    centroid_means: [Lazy<centroid_means::CentroidMeans>; 2],
     centroid_table: Lazy<centroid_table::MakeTable>,
     exact_topk: RowVariants<exact_topk::ExactTopk>,
     distance_subset: RowVariants<distance_subset::DistanceSubset>,
@@ -110,6 +111,7 @@ struct Stages {
     lookup_tables: Lazy<lookup_tables::MakeTables>,
     fast_scan: Lazy<fast_scan::FastScan>,
     select_topk: Lazy<select_topk::SelectTopk>,
+    codebooks: Lazy<codebooks::MakeCodebooks>,
     pq_encode: Lazy<pq_encode::PqEncode>,
     pq_encode_residual: Lazy<pq_encode::PqEncode>,
     pq_update: Lazy<pq_update::PqUpdate>,

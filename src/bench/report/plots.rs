@@ -118,7 +118,7 @@ pub fn builds(group: &[&Series]) -> Result<Vec<Markup>> {
                 Mark::Bar { from, to: end, height: 0.7, opacity: shade(&phase.phase) }
             });
             let (marks, note) = (marks.collect(), seconds(build.seconds.median));
-            rows.push(BarRow { name: series.name(), series: Some(series.number), marks, note });
+            rows.push(BarRow { name: series.short_name(), series: Some(series.number), marks, note });
             drawn.push(series);
         }
         let svg = Bars { x_title: "median time of each phase in s".into(), log: false, reach: 0.0, rows }.svg()?;
@@ -142,7 +142,7 @@ pub fn live(group: &[&Series]) -> Result<Vec<Markup>> {
         for frames in distinct(of_panel().map(|(_, live)| live.frames)) {
             rows.push(BarRow::heading(format!("{frames} frames")));
             for (series, live) in of_panel().filter(|(_, live)| live.frames == frames) {
-                rows.push(BarRow { name: series.name(), series: Some(series.number), ..calls(live) });
+                rows.push(BarRow { name: series.short_name(), series: Some(series.number), ..calls(live) });
                 drawn.push(series);
             }
         }
@@ -179,7 +179,7 @@ pub fn shares(group: &[&Series]) -> Result<Vec<Markup>> {
             let to = 100.0 * stage.share;
             let marks = vec![Mark::Bar { from: 0.0, to, height: 0.7, opacity: 1.0 }];
             let note = format!("{} %", short(to));
-            rows.push(BarRow { name: series.name(), series: Some(series.number), marks, note });
+            rows.push(BarRow { name: series.short_name(), series: Some(series.number), marks, note });
             drawn.push(series);
         }
         let x_title = "share of the ceiling that binds it, in %".into();

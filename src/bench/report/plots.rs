@@ -72,7 +72,11 @@ pub fn recall_of_all(group: &[&Series]) -> Result<Plot> {
         k = searches.first().map_or(k, |at| at.k);
     }
     if lines.is_empty() {
-        return Err(Error::parameter("results", "they have no searches", "name results of benchmarks that came so far"));
+        return Err(Error::parameter(
+            "results",
+            "they have no searches",
+            "name results of benchmarks that came so far",
+        ));
     }
     let work = &group[0].run.result.workload;
     let device = if many { String::new() } else { format!(", {}", group[0].name()) };

@@ -35,12 +35,20 @@ def mean_squared_distance(rows, centroids):
     return float(sum(index.search(part, 1)[0].sum(dtype=np.float64) for part in parts) / len(rows))
 
 
+def machine():
+    """The CPU's name."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def write_record(path, **figures):
     """Figures as JSON, with what they were measured on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     facts = {
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit.stdout.strip(),
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine(),
     }
     path.write_text(json.dumps(facts | figures, indent=1) + "\n")

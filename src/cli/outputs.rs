@@ -53,12 +53,7 @@ impl Outputs {
             let settled = named || self.total_fea.as_deref() == Some(output);
             check_free(output, if settled { existing } else { Existing::Replace })?;
         }
-        match &self.total_fea {
-            Some(total_fea) if is_same(total_fea, &self.index) => {
-                Err(taken(total_fea, "is to hold the index, too".into()))
-            }
-            _ => Ok(()),
-        }
+        self.total_fea.iter().try_for_each(|total_fea| check_apart(total_fea, &self.index, "the index"))
     }
 }
 
@@ -100,6 +95,11 @@ pub fn check_no_input<'a>(output: &Path, mut inputs: impl Iterator<Item = &'a Pa
         Some(input) => Err(taken(output, format!("is an input, too, as {}", input.display()))),
         None => Ok(()),
     }
+}
+
+/// Fails where two outputs are one file; `other` is to hold what `holds` says.
+pub fn check_apart(output: &Path, other: &Path, holds: &str) -> Result<()> {
+    if is_same(output, other) { Err(taken(output, format!("is to hold {holds}, too"))) } else { Ok(()) }
 }
 
 fn taken(path: &Path, found: String) -> Error {

@@ -40,6 +40,7 @@ pub fn cases() -> Vec<Listed> {
     cases.push(("ties_among_many".into(), Box::new(ties_among_many)));
     cases.push(("rows_of_nan_among_many".into(), Box::new(nan_among_many)));
     cases.push(("zero_vectors".into(), Box::new(zeros)));
+    cases.push(("rows_asked_again".into(), Box::new(rows_asked_again)));
     cases.push(("norms_large_against_distances".into(), Box::new(far_from_the_origin)));
     cases
 }
@@ -159,6 +160,26 @@ fn nan_among_many(device: &Device) -> Result<(), Failed> {
         let good = [&rows[..dim], &rows[2 * dim..3 * dim], &rows[4 * dim..]].concat();
         let expected = check(device, metric, &good, &centroids, dim)?;
         ensure([labels[0], labels[2], labels[4]] == expected[..], || format!("{labels:?}, not {expected:?}"))?;
+    }
+    Ok(())
+}
+
+/// What was nearest to rows the last time is a hint, and changes nothing: not among moved centroids, nor among fewer.
+fn rows_asked_again(device: &Device) -> Result<(), Failed> {
+    let dim = 130;
+    let mut values = correlated(400, dim, 41);
+    values[7 * dim] = f32::NAN;
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        let rows = device.upload(&values, dim)?;
+        for (nlist, seed) in [(300, 42), (300, 43), (270, 44), (330, 42)] {
+            let table = device.centroid_table(&correlated(nlist, dim, seed), dim, metric)?;
+            let [again, first] = [&rows, &device.upload(&values, dim)?].map(|rows| -> Result<_, Failed> {
+                let found = device.nearest_centroid(rows, &table)?;
+                let distances = device.download(&found.distances)?;
+                Ok((device.download(&found.labels)?, distances.into_iter().map(f32::to_bits).collect::<Vec<_>>()))
+            });
+            ensure(again? == first?, || format!("{metric}, {nlist} centroids: not what rows find that are new"))?;
+        }
     }
     Ok(())
 }

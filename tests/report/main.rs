@@ -44,3 +44,33 @@ fn the_command_says_what_it_wrote() {
     assert!(said.contains("3, of 6 devices") && said.contains("page.html ("), "{said}");
     assert!(folder.bytes("page.html") == first);
 }
+
+#[test]
+fn recall_as_a_plot_of_its_own() {
+    let folder = folder(&fixtures::results());
+    let said = json(&folder, "report server.json server-later.json -o page.html --svg recall.svg");
+    let svg = text(&folder.bytes("recall.svg"));
+    assert_eq!(said["svg"]["bytes"], svg.len());
+    let [(_, server), ..] = fixtures::results();
+    let devices = server["devices"].as_array().unwrap();
+    for (device, search) in devices.iter().flat_map(|d| d["searches"].as_array().unwrap().iter().map(move |s| (d, s))) {
+        let (factory, name) = (search["factory"].as_str().unwrap(), device["info"]["name"].as_str().unwrap());
+        let legend = |text: &str| text.contains(factory) && text.contains(name);
+        assert!(svg.lines().any(legend), "{factory}, {name}: {svg}");
+    }
+    for word in ["recall@8 (share)", "queries a second (1/s)", &*server["workload"]["rows"].to_string()] {
+        assert!(svg.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn a_plot_that_cannot_be() {
+    let [server, (laptop, mut other), _] = fixtures::results();
+    other["workload"]["rows"] = 60_000.into();
+    let folder = folder(&[server, (laptop, other)]);
+    let line = "report server.json laptop.json -o page.html --svg recall.svg";
+    fails::fails(&folder, 2, line, &["results: 2 workloads", "results of the same work"]);
+    let line = "report server.json -o page.html --svg page.html";
+    fails::fails(&folder, 1, line, &["page.html: is to hold the page, too"]);
+    assert!(!folder.at("page.html").exists());
+}

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::plot::Plot;
 use super::result::{BenchResult, DeviceResult};
 use crate::error::{Error, Result};
 
@@ -69,6 +70,21 @@ impl Report {
     /// [`Error::Parameter`] where a plot cannot be drawn.
     pub fn html(&self) -> Result<String> {
         page::page(&self.runs)
+    }
+
+    /// Recall against queries a second of all devices and indexes, as one plot that stands by itself.
+    ///
+    /// # Errors
+    /// [`Error::Parameter`] where the results are of different work, which cannot be compared, or have no searches.
+    pub fn recall_plot(&self) -> Result<Plot> {
+        let all = series::all(&self.runs);
+        match &series::groups(&all)[..] {
+            [group] => plots::recall_of_all(group),
+            groups => {
+                let found = format!("{} workloads", groups.len());
+                Err(Error::parameter("results", found, "a plot is of one: name results of the same work"))
+            }
+        }
     }
 }
 

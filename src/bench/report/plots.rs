@@ -5,10 +5,12 @@ use maud::{Markup, PreEscaped, html};
 use super::series::Series;
 use crate::bench::plot::{BarRow, Bars, Line, Mark, Plot, Point, Roofline, short};
 use crate::bench::result::{LiveResult, SearchResult, StageResult};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Shares of a colour, by which a bar's phases are told apart.
 const SHADES: [f64; 5] = [1.0, 0.6, 0.35, 0.2, 0.1];
+
+const X_TITLE: &str = "queries a second (1/s)";
 
 /// A plot with its caption. `of` are the series in it: a warning about one of them belongs to the plot.
 fn figure<'a>(caption: Markup, svg: String, of: impl IntoIterator<Item = &'a Series<'a>>) -> Markup {
@@ -49,11 +51,37 @@ pub fn recall(group: &[&Series]) -> Result<Vec<Markup>> {
                 lines.push(Line { name: series.name(), series: series.number, points, others });
             }
         }
-        let (x_title, y_title) = ("queries a second (1/s)".into(), format!("recall@{k} (share)"));
+        let (x_title, y_title) = (X_TITLE.into(), format!("recall@{k} (share)"));
         let svg = Plot { title: String::new(), x_title, y_title, lines }.panel()?;
         Ok(figure(html! { strong { (factory) } }, svg, drawn))
     };
     distinct(group.iter().flat_map(|series| searches(series))).into_iter().map(panel).collect()
+}
+
+/// The same in one plot, a line a device and index.
+pub fn recall_of_all(group: &[&Series]) -> Result<Plot> {
+    let (many, mut lines) = (group.len() > 1, Vec::<Line>::new());
+    let mut k = 0;
+    for series in group {
+        let searches = &series.device.searches;
+        for factory in distinct(searches.iter().map(|at| &at.factory)) {
+            let (points, others) = frontier(searches.iter().filter(|at| at.factory == *factory));
+            let name = if many { format!("{factory}, {}", series.name()) } else { factory.clone() };
+            lines.push(Line { name, series: lines.len(), points, others });
+        }
+        k = searches.first().map_or(k, |at| at.k);
+    }
+    if lines.is_empty() {
+        return Err(Error::parameter(
+            "results",
+            "they have no searches",
+            "name results of benchmarks that came so far",
+        ));
+    }
+    let work = &group[0].run.result.workload;
+    let device = if many { String::new() } else { format!(", {}", group[0].name()) };
+    let title = format!("{}, {} × {}{device}", work.name, work.rows, work.d);
+    Ok(Plot { title, x_title: X_TITLE.into(), y_title: format!("recall@{k} (share)"), lines })
 }
 
 /// (queries a second, recall) of settings.
@@ -94,7 +122,7 @@ pub fn builds(group: &[&Series]) -> Result<Vec<Markup>> {
                 Mark::Bar { from, to: end, height: 0.7, opacity: shade(&phase.phase) }
             });
             let (marks, note) = (marks.collect(), seconds(build.seconds.median));
-            rows.push(BarRow { name: series.name(), series: Some(series.number), marks, note });
+            rows.push(BarRow { name: series.short_name(), series: Some(series.number), marks, note });
             drawn.push(series);
         }
         let svg = Bars { x_title: "median time of each phase in s".into(), log: false, reach: 0.0, rows }.svg()?;
@@ -118,7 +146,7 @@ pub fn live(group: &[&Series]) -> Result<Vec<Markup>> {
         for frames in distinct(of_panel().map(|(_, live)| live.frames)) {
             rows.push(BarRow::heading(format!("{frames} frames")));
             for (series, live) in of_panel().filter(|(_, live)| live.frames == frames) {
-                rows.push(BarRow { name: series.name(), series: Some(series.number), ..calls(live) });
+                rows.push(BarRow { name: series.short_name(), series: Some(series.number), ..calls(live) });
                 drawn.push(series);
             }
         }
@@ -155,7 +183,7 @@ pub fn shares(group: &[&Series]) -> Result<Vec<Markup>> {
             let to = 100.0 * stage.share;
             let marks = vec![Mark::Bar { from: 0.0, to, height: 0.7, opacity: 1.0 }];
             let note = format!("{} %", short(to));
-            rows.push(BarRow { name: series.name(), series: Some(series.number), marks, note });
+            rows.push(BarRow { name: series.short_name(), series: Some(series.number), marks, note });
             drawn.push(series);
         }
         let x_title = "share of the ceiling that binds it, in %".into();

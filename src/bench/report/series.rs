@@ -19,8 +19,17 @@ pub struct Series<'a> {
 impl Series<'_> {
     /// Number and name, and the warning that belongs to every figure.
     pub fn name(&self) -> String {
-        let warning = if self.device.fails_selftest() { "⚠ " } else { "" };
-        format!("{warning}{}", self.title())
+        format!("{}{}", self.warning(), self.title())
+    }
+
+    /// The same without what stands in brackets, where room is short.
+    pub fn short_name(&self) -> String {
+        let title = self.title();
+        format!("{}{}", self.warning(), title.split(" (").next().unwrap_or(&title))
+    }
+
+    fn warning(&self) -> &'static str {
+        if self.device.fails_selftest() { "⚠ " } else { "" }
     }
 
     /// Number and name, where the warning stands beside them.

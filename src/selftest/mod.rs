@@ -46,7 +46,7 @@ type Listed = (String, Run);
 type Stage = (&'static str, fn() -> Vec<Listed>);
 
 /// In the order of a build and then of a search.
-const STAGES: [Stage; 18] = [
+const STAGES: [Stage; 19] = [
     ("nearest_centroid", nearest_centroid::cases),
     ("nearest_probes", nearest_probes::cases),
     ("sketch", sketch::cases),

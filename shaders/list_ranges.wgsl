@@ -63,11 +63,11 @@ fn pieces_of(rows: u32) -> u32 {
 
 var<workgroup> sums: array<u32, 64>;
 
-// The sum over the lanes up to this one; `sums` has all of them.
-fn sum_up_to(lane: u32, size: u32) -> u32 {
+// The sum over the lanes up to this one, of which the first `count` count; `sums` has all of these.
+fn sum_up_to(lane: u32, count: u32, size: u32) -> u32 {
   workgroupBarrier(); // the sums before are read
   sums[lane] = size;
-  for (var span = 1u; span < LANES; span *= 2u) {
+  for (var span = 1u; span < count; span *= 2u) {
     workgroupBarrier();
     var before = 0u;
     if lane >= span { before = sums[lane - span]; }
@@ -95,6 +95,7 @@ fn arrive(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) 
           @builtin(local_invocation_index) lane: u32) {
   let query = workgroup.y * grid.x + workgroup.x;
   if query >= params.queries { return; }
+  let count = min(params.nprobe, LANES);
   var keys = 0u;
   for (var first = 0u; first < params.nprobe; first += LANES) {
     let probe = first + lane;
@@ -102,9 +103,9 @@ fn arrive(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) 
     if probe < params.nprobe { list = probes[(params.first_query + query) * params.nprobe + probe]; }
     var rows = 0u;
     if list < params.nlist { rows = lists[list].y; }
-    let place = keys + sum_up_to(lane, rows) - rows;
+    let place = keys + sum_up_to(lane, count, rows) - rows;
     if probe < params.nprobe { arrivals[query * params.nprobe + probe] = arrival_at(list, rows, place); }
-    keys += sums[LANES - 1u];
+    keys += sums[count - 1u];
   }
   let slices = max((params.room + params.slice - 1u) / params.slice, 1u);
   for (var i = lane; i < slices; i += LANES) {

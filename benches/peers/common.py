@@ -43,6 +43,17 @@ def machine():
     return next(names, platform.processor() or platform.machine())
 
 
+def blas():
+    """The kernels that each BLAS library here takes, or None where threadpoolctl is not installed: older ones do not know
+    newer CPUs and take far slower ones, unless OPENBLAS_CORETYPE names better ones."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    libraries = (library for library in threadpool_info() if library["user_api"] == "blas")
+    return {Path(library["filepath"]).name: library.get("architecture") for library in libraries}
+
+
 def write_record(path, **figures):
     """Figures as JSON, with what they were measured on."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
@@ -50,5 +61,6 @@ def write_record(path, **figures):
         "date": time.strftime("%Y-%m-%d"),
         "commit": commit.stdout.strip(),
         "machine": machine(),
+        "blas": blas(),
     }
     path.write_text(json.dumps(facts | figures, indent=1) + "\n")

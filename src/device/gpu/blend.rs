@@ -1,6 +1,7 @@
 //! Launches `shaders/blend.wgsl`: frames drawn towards their neighbours.
 
-use super::kernel::{BLEND, Pipelines, wgsl_struct};
+use super::kernel::{BLEND, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::rows::{RowFormat, RowSet};

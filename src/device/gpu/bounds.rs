@@ -2,8 +2,9 @@
 
 use super::Gpu;
 use super::autotune::Tile;
-use super::kernel::{BOUNDS, Pipelines, Step};
+use super::kernel::BOUNDS;
 use super::nearest_centroid::{Params, parts};
+use super::pipelines::{Pipelines, Step};
 use super::sketch::Sketches;
 use crate::device::buffer::{Assignment, Buffer};
 use crate::device::method::Shares;

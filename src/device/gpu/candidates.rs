@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::kernel::{Step, wgsl_struct};
+use super::kernel::wgsl_struct;
 use super::list_ranges::list_ranges;
+use super::pipelines::Step;
 use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink};
 use crate::device::buffer::Buffer;

@@ -1,6 +1,7 @@
 //! Launches `shaders/centroid_means.wgsl`: new centroids of a k-means.
 
-use super::kernel::{CENTROID_MEANS, Pipelines, wgsl_struct};
+use super::kernel::{CENTROID_MEANS, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, grid};
 use crate::device::buffer::{ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Launches `shaders/centroid_table.wgsl`: centroids made ready for comparing rows with them.
 
-use super::kernel::{CENTROID_TABLE, Pipelines, wgsl_struct};
+use super::kernel::{CENTROID_TABLE, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;

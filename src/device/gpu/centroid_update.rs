@@ -1,6 +1,7 @@
 //! Launches `shaders/centroid_update.wgsl`: rows, distances and counts added to the sums of their labels.
 
-use super::kernel::{CENTROID_UPDATE, Pipelines, Step, wgsl_struct};
+use super::kernel::{CENTROID_UPDATE, wgsl_struct};
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, encode, grid};
 use crate::device::buffer::{Assignment, ClusterSums, Matrix};
 use crate::error::Result;

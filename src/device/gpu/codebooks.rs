@@ -1,6 +1,7 @@
 //! Launches `shaders/codebooks.wgsl`: codebooks as the stages read them.
 
-use super::kernel::{CODEBOOKS, Pipelines, wgsl_struct};
+use super::kernel::{CODEBOOKS, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::pq::CENTROIDS;

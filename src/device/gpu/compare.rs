@@ -1,7 +1,8 @@
 //! Launches `shaders/compare.wgsl`: the nearest of the centroids that are marked for each row.
 
-use super::kernel::{COMPARE, Pipelines, Step, wgsl_struct};
+use super::kernel::{COMPARE, wgsl_struct};
 use super::nearest_centroid::Found;
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Launches `shaders/distance_subset.wgsl`: distances of each query to rows of its own choice.
 
-use super::kernel::{DISTANCE_SUBSET, Pipelines, wgsl_struct};
+use super::kernel::{DISTANCE_SUBSET, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::rows::{RowFormat, RowSet};

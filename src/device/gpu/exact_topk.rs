@@ -1,8 +1,9 @@
 //! Launches `shaders/exact_topk.wgsl` and `select_topk`: the k nearest rows of each query among its ranges.
 
 use super::candidates::{TaskShape, Tasks, topk};
-use super::kernel::{EXACT_TOPK, Pipelines, Step, wgsl_struct};
+use super::kernel::{EXACT_TOPK, wgsl_struct};
 use super::pending::Pending;
+use super::pipelines::{Pipelines, Step};
 use super::select_topk::Keyed;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::{Matrix, TopK};

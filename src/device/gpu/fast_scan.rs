@@ -1,8 +1,9 @@
 //! Launches `shaders/fast_scan.wgsl` and `select_topk`: the best rows of each query by the sums of its u8 tables.
 
 use super::candidates::{TaskShape, Tasks, topk};
-use super::kernel::{FAST_SCAN, Pipelines, Step, wgsl_struct};
+use super::kernel::{FAST_SCAN, wgsl_struct};
 use super::pending::{Pending, floats};
+use super::pipelines::{Pipelines, Step};
 use super::select_topk::Keyed;
 use super::{Gpu, Sink, grid};
 use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};

@@ -1,6 +1,7 @@
 //! Launches `shaders/l2_normalize.wgsl`: rows scaled to unit length.
 
-use super::kernel::{L2_NORMALIZE, Pipelines, wgsl_struct};
+use super::kernel::{L2_NORMALIZE, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::Matrix;
 use crate::error::Result;

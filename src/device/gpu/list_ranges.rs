@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::candidates::{SLICE, TaskShape, Tasks, slices};
-use super::kernel::{LIST_RANGES, Pipelines, Step, wgsl_struct};
+use super::kernel::{LIST_RANGES, wgsl_struct};
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
 use crate::device::ranges::Visited;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Launches `shaders/lookup_tables.wgsl`: u8 look-up tables of queries, with the biases and scales of their sums.
 
-use super::kernel::{LOOKUP_TABLES, Pipelines, wgsl_struct};
+use super::kernel::{LOOKUP_TABLES, wgsl_struct};
+use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
 use crate::device::buffer::Matrix;
 use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};

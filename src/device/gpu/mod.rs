@@ -9,6 +9,7 @@ mod candidates;
 mod kernel;
 mod pending;
 mod pipeline_cache;
+mod pipelines;
 mod recording;
 
 pub(super) mod blend;
@@ -41,12 +42,12 @@ pub(super) use autotune::Tuned;
 use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
-pub(crate) use kernel::Step;
-#[cfg(test)]
-pub(crate) use kernel::broken;
 pub use kernel::{GpuKernel, kernels};
 pub(crate) use pending::Pending;
 use pipeline_cache::PipelineCache;
+pub(crate) use pipelines::Step;
+#[cfg(test)]
+pub(crate) use pipelines::broken;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
 use super::buffer::{Buffer, GpuId, Matrix};

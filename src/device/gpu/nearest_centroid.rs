@@ -5,7 +5,8 @@ use std::iter;
 use std::sync::Arc;
 
 use super::autotune::{self, Stopwatch, Tile};
-use super::kernel::{NEAREST_CENTROID, Pipelines, Step, wgsl_struct};
+use super::kernel::{NEAREST_CENTROID, wgsl_struct};
+use super::pipelines::{Pipelines, Step};
 use super::sketch::RowSketches;
 use super::{Gpu, bounds, compare, grid};
 use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};

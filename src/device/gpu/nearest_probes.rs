@@ -2,9 +2,10 @@
 
 use super::Gpu;
 use super::autotune::Tile;
-use super::kernel::{NEAREST_PROBES, Pipelines, Step};
+use super::kernel::NEAREST_PROBES;
 use super::nearest_centroid::Params;
 use super::pending::Pending;
+use super::pipelines::{Pipelines, Step};
 use super::select_topk::{Keyed, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};

@@ -1,6 +1,7 @@
 //! Launches `shaders/pq_encode.wgsl`: the 4-bit code of each row.
 
-use super::kernel::{PQ_ENCODE, PQ_ENCODE_RESIDUAL, Pipelines, Step, wgsl_struct};
+use super::kernel::{PQ_ENCODE, PQ_ENCODE_RESIDUAL, wgsl_struct};
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::pq::{Codebooks, ResidualsOf};

@@ -1,7 +1,8 @@
 //! Launches `shaders/pq_update.wgsl`: sub-vectors, squared errors and counts added to the sums of their codes.
 
 use super::Gpu;
-use super::kernel::{PQ_UPDATE, Pipelines, Step, wgsl_struct};
+use super::kernel::{PQ_UPDATE, wgsl_struct};
+use super::pipelines::{Pipelines, Step};
 use crate::device::buffer::{Buffer, ClusterSums, Matrix};
 use crate::device::pq::{CENTROIDS, Codebooks};
 use crate::error::Result;

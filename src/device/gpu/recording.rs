@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::blend::{Blends, Neighborhood, blends};
 use super::distance_subset::distances;
-use super::kernel::Step;
 use super::l2_normalize::l2_normalize;
 use super::lookup_tables::lookup_tables;
+use super::pipelines::Step;
 use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink, encode, exact_topk, fast_scan};
 use crate::device::buffer::{Buffer, Matrix};

@@ -1,7 +1,8 @@
 //! Launches `shaders/select_topk.wgsl`: the k smallest keys of each segment.
 
-use super::kernel::{Pipelines, SELECT_TOPK, Step, wgsl_struct};
+use super::kernel::{SELECT_TOPK, wgsl_struct};
 use super::pending::{Pending, Words, floats};
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
 use crate::device::buffer::Buffer;
 use crate::error::Result;

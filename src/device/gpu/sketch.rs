@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::autotune::Tile;
-use super::kernel::{Pipelines, SKETCH, Step, wgsl_struct};
+use super::kernel::{SKETCH, wgsl_struct};
 use super::nearest_centroid::{Best, Params};
+use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::cpu::sketch::Directions;

@@ -28,7 +28,7 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
     (
         "src/device/gpu",
         "rs",
-        &["mod", "kernel", "candidates", "pending", "recording", "autotune", "cache", "pipeline_cache"],
+        &["mod", "kernel", "candidates", "pending", "recording", "autotune", "cache", "pipeline_cache", "pipelines"],
     ),
     ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
     ("src/selftest", "rs", &["mod", "oracle"]),

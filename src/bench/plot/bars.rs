@@ -11,7 +11,7 @@ use crate::error::Result;
 const WIDTH: u32 = 440;
 /// Pixels of a row, of the names beside the rows, and of the notes behind them.
 const ROW: u32 = 24;
-const NAMES: u32 = 132;
+const NAMES: u32 = 178;
 const NOTES: u32 = 64;
 
 /// Rows of bars over one axis.

@@ -73,7 +73,13 @@ impl Plot {
             markers(&mut chart, line.series, points)?;
         }
         if legend {
-            let position = SeriesLabelPosition::LowerRight;
+            // Lines end low on one side, and the legend stands on the other.
+            let lowest = all().copied().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
+            let (least, most) = all().fold((f64::MAX, 0.0f64), |(least, most), at| (least.min(at.0), most.max(at.0)));
+            let position = match lowest.0 * lowest.0 > least * most {
+                true => SeriesLabelPosition::LowerLeft,
+                false => SeriesLabelPosition::LowerRight,
+            };
             chart.configure_series_labels().position(position).label_font((FONT, LETTERS)).margin(12).draw()?;
         }
         Ok(())

@@ -79,7 +79,7 @@ pub fn recall_of_all(group: &[&Series]) -> Result<Plot> {
         ));
     }
     let work = &group[0].run.result.workload;
-    let device = if many { String::new() } else { format!(", {}", group[0].name()) };
+    let device = if many { String::new() } else { format!(", {}", group[0].device.info.name) };
     let title = format!("{}, {} × {}{device}", work.name, work.rows, work.d);
     Ok(Plot { title, x_title: X_TITLE.into(), y_title: format!("recall@{k} (share)"), lines })
 }
@@ -182,7 +182,7 @@ pub fn shares(group: &[&Series]) -> Result<Vec<Markup>> {
         for (series, stage) in all().filter(|(_, other)| name(other) == stage) {
             let to = 100.0 * stage.share;
             let marks = vec![Mark::Bar { from: 0.0, to, height: 0.7, opacity: 1.0 }];
-            let note = format!("{} %", short(to));
+            let note = if to < 0.01 { "< 0.01 %".into() } else { format!("{} %", short(to)) };
             rows.push(BarRow { name: series.short_name(), series: Some(series.number), marks, note });
             drawn.push(series);
         }

@@ -128,6 +128,11 @@ def draw(found):
                 label = f"{lists}, {d}-d, {threads} thread{'s' if threads > 1 else ''}"
                 panel.loglog([p["rows"] for p in points], [p["seconds"] for p in points], "o-", label=label)
         panel.set(title=name, xlabel="rows", ylabel="seconds")
+        rows = sorted({p["rows"] for (what, *_), points in found.items() if what == name for p in points})
+        # Voices that end nearly together share a tick.
+        ticks = [n for n, after in zip(rows, [*rows[1:], float("inf")]) if after > 1.05 * n]
+        panel.set_xticks(ticks, [f"{n // 1000}k" for n in ticks])
+        panel.minorticks_off()
         panel.legend(fontsize="x-small")
         panel.grid(alpha=0.3)
     for panel in panels.flat[len(names) :]:

@@ -2,14 +2,16 @@
 // nlist bounds themselves are never written.
 //
 // Two sketches bound the score from above: the product of what is left of two vectors is at most the product of its
-// lengths (Cauchy and Schwarz). Shares are floats or bytes, as shared/shares_f32 and _i8 say.
+// lengths (Cauchy and Schwarz). Shares are floats, bytes or 16-bit floats, as shared/shares_f32, _i8 and _f16 say.
 
 struct Side {
   rest: f32,
   slack: f32,
   level: f32,
   byte_rest: f32,
-  scale: f32,
+  byte_scale: f32,
+  half_rest: f32,
+  half_scale: f32,
 }
 
 // `rows`, `shifted` and `bias` are those of the sketches.
@@ -42,7 +44,7 @@ fn four_rows(first: u32) -> Four {
     // The guess's score is as little exact as any.
     let slack = side.slack + sides[labels[row]].slack;
     four.rest[j] = rest_of(side);
-    four.scale[j] = side.scale;
+    four.scale[j] = scale_of(side);
     four.least[j] = score_of(distances[row], side.level) - 2.0 * slack * slack;
   }
   four.least = select(four.least, vec4(LOWEST), odd(four.least));
@@ -52,7 +54,7 @@ fn four_rows(first: u32) -> Four {
 fn mark(four: Four, sums: vec4<f32>, centroid: u32) {
   if centroid >= params.nlist { return; }
   let side = sides[centroid];
-  let products = product_of(sums, four.scale, side.scale);
+  let products = product_of(sums, four.scale, scale_of(side));
   let bounds = fma(four.rest, vec4(rest_of(side)), products + bias[centroid]);
   // A bound that is no number tells nothing, nor does a least score of that kind.
   let within = (bounds >= four.least) | odd(bounds) | (four.least == vec4(LOWEST));
@@ -73,13 +75,13 @@ fn mark_all(four: Four, products: Products, first: u32) {
 }
 
 @compute @workgroup_size(256)
-fn reach(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn reach(@builtin(workgroup_id) workgroup: vec3<u32>, at: Invocation) {
   let first_row = workgroup.x * BLOCK * ROW_BLOCKS;
   let end = min((workgroup.y + 1u) * params.part, params.nlist);
-  let row = first_row + 4u * (lane / 16u);
+  let row = first_row + 4u * (at.lane / 16u);
   for (var first = workgroup.y * params.part; first < end; first += BLOCK * CENTROID_BLOCKS) {
-    let tile = product_tile(lane, first_row, first);
-    let centroid = first + 4u * (lane % 16u);
+    let tile = product_tile(at, first_row, first);
+    let centroid = first + 4u * (at.lane % 16u);
     // Read again for each tile: kept across the products they would take too many registers.
     let upper = four_rows(row);
     mark_all(upper, tile.m00, centroid);

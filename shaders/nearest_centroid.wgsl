@@ -44,15 +44,15 @@ fn consider_all(best: Best, products: mat4x4<f32>, first: u32) -> Best {
 }
 
 @compute @workgroup_size(256)
-fn assign(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn assign(@builtin(workgroup_id) workgroup: vec3<u32>, at: Invocation) {
   let first_row = workgroup.x * BLOCK * ROW_BLOCKS;
   let end = min((workgroup.y + 1u) * params.part, params.nlist);
-  let tx = lane % 16u;
-  let ty = lane / 16u;
+  let tx = at.lane % 16u;
+  let ty = at.lane / 16u;
   var best0 = Best(vec4(LOWEST), vec4(0u));
   var best1 = best0;
   for (var first = workgroup.y * params.part; first < end; first += BLOCK * CENTROID_BLOCKS) {
-    let tile = product_tile(lane, first_row, first);
+    let tile = product_tile(at, first_row, first);
     let centroid = first + 4u * tx;
     best0 = consider_all(best0, tile.m00, centroid);
     if ROW_BLOCKS > 1u { best1 = consider_all(best1, tile.m10, centroid); }
@@ -69,15 +69,15 @@ fn assign(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation
     centroid_tile[4u + ty / 4u][ty % 4u][tx] = bitcast<vec4<f32>>(best1.label);
   }
   workgroupBarrier();
-  if lane < BLOCK * ROW_BLOCKS && first_row + lane < params.rows {
-    let quad = lane / 4u;
+  if at.lane < BLOCK * ROW_BLOCKS && first_row + at.lane < params.rows {
+    let quad = at.lane / 4u;
     var best = Found(LOWEST, 0xffffffffu);
     for (var i = 0u; i < 16u; i++) {
-      let score = row_tile[quad / 4u][quad % 4u][i][lane % 4u];
-      let label = bitcast<vec4<u32>>(centroid_tile[quad / 4u][quad % 4u][i])[lane % 4u];
+      let score = row_tile[quad / 4u][quad % 4u][i][at.lane % 4u];
+      let label = bitcast<vec4<u32>>(centroid_tile[quad / 4u][quad % 4u][i])[at.lane % 4u];
       best = better(best, Found(score, label));
     }
-    parts[workgroup.y * params.rows + first_row + lane] = best;
+    parts[workgroup.y * params.rows + first_row + at.lane] = best;
   }
 }
 

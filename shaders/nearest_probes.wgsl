@@ -20,12 +20,12 @@ fn write_keys(products: mat4x4<f32>, first_row: u32, first_centroid: u32) {
 }
 
 @compute @workgroup_size(256)
-fn score(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn score(@builtin(workgroup_id) workgroup: vec3<u32>, at: Invocation) {
   let first_row = workgroup.y * BLOCK * ROW_BLOCKS;
   let first_centroid = workgroup.x * BLOCK * CENTROID_BLOCKS;
-  let row = first_row + 4u * (lane / 16u);
-  let centroid = first_centroid + 4u * (lane % 16u);
-  let tile = product_tile(lane, first_row, first_centroid);
+  let row = first_row + 4u * (at.lane / 16u);
+  let centroid = first_centroid + 4u * (at.lane % 16u);
+  let tile = product_tile(at, first_row, first_centroid);
   write_keys(tile.m00, row, centroid);
   if CENTROID_BLOCKS > 1u { write_keys(tile.m01, row, centroid + BLOCK); }
   if ROW_BLOCKS > 1u { write_keys(tile.m10, row + BLOCK, centroid); }

@@ -1,29 +1,15 @@
-// One tile of rows · centroidsᵀ: ROW_BLOCKS × CENTROID_BLOCKS blocks of 64 × 64, 256 invocations, 4 × 4 products of
-// each block an invocation. What a word of a row is, and how it is multiplied, say shared/products_f32 and _i8.
+// A tile in registers. What a word of a row is, and how it is multiplied, say shared/products_f32 and _i8.
 //
 // Rows and centroids past the end repeat the last one, so nothing asks for bounds in here; words past the end are
-// zeros. The kernel that includes this has bindings 4 and up to itself.
+// zeros.
 //
-// Invocation (tx, ty) owns rows 4·ty.. against centroids 4·tx.. of each block, so that neighbouring invocations read
-// neighbouring vec4s. Accumulators are never indexed in a loop because they would end up in memory on some drivers, and
-// four words a turn are written out because WGSL's compilers do not unroll: what the loop adds to the multiply-adds is
-// then paid once in 256.
+// Accumulators are never indexed in a loop because they would end up in memory on some drivers, and four words a turn are
+// written out because WGSL's compilers do not unroll: what the loop adds to the multiply-adds is then paid once in 256.
 
-struct Params {
-  rows: u32,
-  nlist: u32,
-  stride: u32, // vec4s a row
-  part: u32,   // centroids a workgroup
+struct Invocation {
+  @builtin(local_invocation_index) lane: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<Words>;
-@group(0) @binding(2) var<storage, read> shifted: array<Words>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-
-override ROW_BLOCKS: u32;      // 1 or 2
-override CENTROID_BLOCKS: u32; // 1 or 2
-const BLOCK: u32 = 64u;
 const COLUMNS: u32 = 4u; // vec4s of each line that are staged at a time; two blocks a side take 16 KiB
 
 // [block, column][word of the column][quad of lines]: a vec4 holds one word of four lines. Quads are permuted by `place`.
@@ -33,14 +19,6 @@ var<workgroup> centroid_tile: array<array<array<Words, 16>, 4>, COLUMNS * CENTRO
 // Neighbouring invocations write different columns of one quad: these must not lie in the same memory banks.
 fn place(quad: u32, column: u32) -> u32 {
   return (quad % 16u) ^ (2u * column);
-}
-
-// products[i][j] of `m_ab`: row 64·a + 4·ty + j against centroid 64·b + 4·tx + i.
-struct ProductTile {
-  m00: Products,
-  m10: Products,
-  m01: Products,
-  m11: Products,
 }
 
 // Adds the products of one word. All reads stand first: they are under way together.
@@ -100,7 +78,8 @@ fn stage(share: Share, words: FourWords) {
   }
 }
 
-fn product_tile(lane: u32, first_row: u32, first_centroid: u32) -> ProductTile {
+fn product_tile(at: Invocation, first_row: u32, first_centroid: u32) -> ProductTile {
+  let lane = at.lane;
   let share = share_of(lane, first_row, first_centroid);
   var tile = ProductTile();
   var fetched = fetch(share, 0u);

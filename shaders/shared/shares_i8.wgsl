@@ -4,6 +4,10 @@ fn rest_of(side: Side) -> f32 {
   return side.byte_rest;
 }
 
+fn scale_of(side: Side) -> f32 {
+  return side.byte_scale;
+}
+
 fn product_of(sums: vec4<f32>, scales: vec4<f32>, scale: f32) -> vec4<f32> {
   return sums * scale * scales;
 }

@@ -212,19 +212,28 @@ fn find(gpus: &[DeviceInfo], selector: &str) -> Option<usize> {
 }
 
 fn open(gpu: &Found) -> Result<Device> {
-    let wanted = gpu::required_limits();
+    let least = gpu::required_limits();
     let mut limits = gpu.adapter.limits();
     // On DX12 this one reserves memory up front; the default is plenty.
-    limits.max_non_sampler_bindings = wanted.max_non_sampler_bindings.min(limits.max_non_sampler_bindings);
-    let request = gpu.adapter.request_device(&wgpu::DeviceDescriptor {
+    limits.max_non_sampler_bindings = least.max_non_sampler_bindings.min(limits.max_non_sampler_bindings);
+    let wanted = wgpu::DeviceDescriptor {
         label: Some("rvc-gpu-index"),
         required_features: gpu::required_features() | gpu.adapter.features() & gpu::useful_features(),
         required_limits: limits,
         ..Default::default()
-    });
-    let (device, queue) = pollster::block_on(request)
-        .map_err(|error| Error::Validation { label: gpu.info.selector.clone(), message: error.to_string() })?;
-    let gpu_engine = gpu::Gpu::new(device, queue)?;
+    };
+    let refused = |error: wgpu::RequestDeviceError| Error::Validation {
+        label: gpu.info.selector.clone(),
+        message: error.to_string(),
+    };
+    let (device, queue, matrices) = match gpu::matrices::request_device(&gpu.adapter, &wanted) {
+        Some((device, queue, matrices)) => (device, queue, Some(matrices)),
+        None => {
+            let (device, queue) = pollster::block_on(gpu.adapter.request_device(&wanted)).map_err(refused)?;
+            (device, queue, None)
+        }
+    };
+    let gpu_engine = gpu::Gpu::new(device, queue, matrices)?;
     gpu_engine.watch();
     let engine = Engine::Gpu(Arc::new(gpu_engine));
     Ok(Device { engine, info: Arc::new(gpu.info.clone()) })

@@ -19,6 +19,7 @@ impl Display for Method {
             Self::Tile(tile) => write!(f, "tile {tile}"),
             Self::Sketches(Shares::Floats) => f.write_str("sketches"),
             Self::Sketches(Shares::Bytes) => f.write_str("sketches of bytes"),
+            Self::Sketches(Shares::Halves) => f.write_str("sketches of halves"),
         }
     }
 }
@@ -30,9 +31,13 @@ pub enum Shares {
     Floats,
     /// Bytes: four are multiplied at once, and bounds allow for what they lose, so that a few more centroids are left.
     Bytes,
+    /// 16-bit floats: matrix units multiply them where a GPU has such, and bounds allow for what they lose.
+    Halves,
 }
 
 impl Shares {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Floats, Self::Bytes];
+    /// All of them; [`Device::shares`](super::Device::shares) are those that a device has.
+    pub const ALL: [Self; 3] = [Self::Floats, Self::Bytes, Self::Halves];
+    /// Those that every GPU has.
+    pub(crate) const PORTABLE: [Self; 2] = [Self::Floats, Self::Bytes];
 }

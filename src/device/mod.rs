@@ -94,13 +94,14 @@ impl Device {
     }
 
     /// A host's own device of wgpu 30, the version that this crate re-exports as [`wgpu`], so that its buffers and ours live
-    /// together. The host made it with at least [`required_features`] and [`required_limits`].
+    /// together. The host made it with at least [`required_features`] and [`required_limits`]. Its matrix units are not
+    /// used: which they are an adapter says, not a device.
     ///
     /// # Errors
     /// [`Error::LimitTooSmall`] names the limit that is missing.
     pub fn from_wgpu(adapter: &wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let info = DeviceInfo::gpu(adapter, &device.limits(), device.features());
-        let gpu = gpu::Gpu::new(device, queue)?;
+        let gpu = gpu::Gpu::new(device, queue, None)?;
         Ok(Self { engine: Engine::Gpu(Arc::new(gpu)), info: Arc::new(info) })
     }
 
@@ -112,6 +113,15 @@ impl Device {
     /// True for the CPU engine.
     pub fn is_cpu(&self) -> bool {
         matches!(self.engine, Engine::Cpu)
+    }
+
+    /// The shares that this device can multiply sketches by: halves only where it has matrix units. The CPU engine takes
+    /// its own whatever it is asked for.
+    pub fn shares(&self) -> &'static [Shares] {
+        match &self.engine {
+            Engine::Cpu => &Shares::PORTABLE,
+            Engine::Gpu(gpu) => gpu.shares(),
+        }
     }
 
     /// The tile by which this GPU assigns rows fastest: as it was measured before, else measured now in some

@@ -1,7 +1,7 @@
 //! Bounds: few centroids reach the nearest one's score, and it is always among them.
 
 use super::Failed;
-use crate::device::{Device, Method, Shares};
+use crate::device::{Device, Method};
 use crate::factory::Metric;
 
 use super::Listed;
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Listed> {
 fn few_are_left(device: &Device, metric: Metric) -> Result<(), Failed> {
     let (dim, count, nlist) = (192, 100, 800);
     let table = device.centroid_table(&correlated(nlist, dim, 12), dim, metric)?;
-    for shares in Shares::ALL {
+    for &shares in device.shares() {
         let rows = device.upload(&correlated(count, dim, 11), dim)?;
         let left = device.comparisons(&rows, &table, shares)?.ok_or("there are no sketches")?;
         ensure(left >= count as u64, || format!("{left} for {count} rows: some row is compared with none"))?;
@@ -52,7 +52,7 @@ fn all_that_reach_are_left(device: &Device, metric: Metric, scales: [f32; 2]) ->
     let (dim, count, nlist) = (160, 67, 290);
     let rows = in_few_directions(count, dim, scales[0], 41);
     let centroids = in_few_directions(nlist, dim, scales[1], 42);
-    for shares in Shares::ALL {
+    for &shares in device.shares() {
         let uploaded = device.upload(&rows, dim)?;
         let before = device.centroid_table(&in_few_directions(nlist, dim, 1.0, 43), dim, metric)?;
         let guesses = device.nearest_centroid_by(&uploaded, &before, Method::Sketches(shares))?;

@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Listed> {
     }
     cases.push(("centroids_that_moved".into(), Box::new(moved)));
     cases.push(("centroids_without_sketches".into(), Box::new(without)));
+    cases.push(("halves_need_matrix_units".into(), Box::new(halves_need_matrix_units)));
     cases
 }
 
@@ -39,7 +40,7 @@ pub fn same(device: &Device, rows: &[f32], table: &CentroidTable) -> Result<Assi
     let by_products =
         device.nearest_centroid_by(&device.upload(rows, table.dim())?, table, Method::Tile(Tile::ALL[2]))?;
     let expected = read(&by_products)?;
-    for method in Shares::ALL.map(Method::Sketches) {
+    for method in device.shares().iter().copied().map(Method::Sketches) {
         let uploaded = device.upload(rows, table.dim())?;
         // The second time the labels of the first are the guesses.
         for time in ["first", "second"] {
@@ -61,7 +62,7 @@ fn moved(device: &Device) -> Result<(), Failed> {
     let (dim, metric) = (140, Metric::L2);
     let (rows, before) = (correlated(90, dim, 3), correlated(400, dim, 4));
     let after: Vec<f32> = correlated(400, dim, 5).iter().map(|x| x + 0.5).collect();
-    for method in Shares::ALL.map(Method::Sketches) {
+    for method in device.shares().iter().copied().map(Method::Sketches) {
         let table = device.centroid_table(&before, dim, metric)?;
         let uploaded = device.upload(&rows, dim)?;
         device.nearest_centroid_by(&uploaded, &table, method)?;
@@ -76,11 +77,21 @@ fn without(device: &Device) -> Result<(), Failed> {
     let (dim, few) = (128, 255);
     let rows = device.upload(&correlated(5, dim, 1), dim)?;
     let table = device.centroid_table(&correlated(few, dim, 2), dim, Metric::L2)?;
-    for shares in Shares::ALL {
+    for &shares in device.shares() {
         ensure(device.comparisons(&rows, &table, shares)?.is_none(), || "255 centroids have sketches".into())?;
         // The CPU engine takes its own method.
         let found = device.nearest_centroid_by(&rows, &table, Method::Sketches(shares));
         ensure(found.is_ok() == device.is_cpu(), || "sketches were asked for that cannot be".into())?;
     }
     Ok(())
+}
+
+/// Where there are none, shares of 16-bit floats are refused; other cases leave them out there.
+fn halves_need_matrix_units(device: &Device) -> Result<(), Failed> {
+    let dim = 128;
+    let rows = device.upload(&correlated(5, dim, 1), dim)?;
+    let table = device.centroid_table(&correlated(256, dim, 2), dim, Metric::L2)?;
+    let taken = device.is_cpu() || device.shares().contains(&Shares::Halves);
+    let found = device.nearest_centroid_by(&rows, &table, Method::Sketches(Shares::Halves));
+    ensure(found.is_ok() == taken, || format!("{:?} for {found:?}", device.shares()))
 }

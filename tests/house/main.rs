@@ -28,16 +28,28 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
     (
         "src/device/gpu",
         "rs",
-        &["mod", "kernel", "candidates", "pending", "recording", "autotune", "cache", "pipeline_cache", "pipelines"],
+        &[
+            "mod",
+            "kernel",
+            "candidates",
+            "pending",
+            "recording",
+            "autotune",
+            "cache",
+            "pipeline_cache",
+            "pipelines",
+            "matrices",
+        ],
     ),
     ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];
 
 /// The files that may say `unsafe`.
-const UNSAFE: [&str; 5] = [
+const UNSAFE: [&str; 6] = [
     "src/device/cpu/block_sums.rs",
     "src/device/cpu/byte_products.rs",
+    "src/device/gpu/matrices.rs",
     "src/device/gpu/pipeline_cache.rs",
     "src/index/mapped_floats.rs",
     "tests/kernel_stats/radv.rs",

@@ -1,4 +1,5 @@
-//! Every kernel runs wherever WebGPU does: no optional feature, default limits, and a translation for Metal and DX12.
+//! Every kernel runs wherever WebGPU does: no optional feature, default limits, and a translation for Metal and DX12. Those
+//! that multiply cooperative matrices need these and what belongs to them, and DX12 has none.
 
 use naga::back::pipeline_constants::process_overrides;
 use naga::back::{hlsl, msl};
@@ -15,12 +16,17 @@ struct Entry {
     info: ModuleInfo,
 }
 
-/// Parses and validates with no optional capability. `unpack2x16float` is part of WGSL; naga asks for it because some
-/// OpenGL drivers below WebGPU's level lack it.
+/// What cooperative matrices of 16-bit floats need.
+const MATRICES: Capabilities =
+    Capabilities::COOPERATIVE_MATRIX.union(Capabilities::SHADER_FLOAT16).union(Capabilities::SUBGROUP);
+
+/// Parses and validates with no optional capability, but those of matrices where a kernel says that it has them.
+/// `unpack2x16float` is part of WGSL; naga asks for it because some OpenGL drivers below WebGPU's level lack it.
 fn entries(kernel: &GpuKernel) -> Vec<Entry> {
     let module = naga::front::wgsl::parse_str(kernel.source)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32)
+    let optional = if kernel.matrices.is_some() { MATRICES } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32 | optional)
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string_with_path(kernel.source, kernel.name)));
     let constants = kernel.constants.iter().map(|&(name, value)| (name.to_string(), value)).collect();
@@ -33,23 +39,21 @@ fn entries(kernel: &GpuKernel) -> Vec<Entry> {
     module.entry_points.iter().map(alone).collect()
 }
 
-fn every_entry() -> impl Iterator<Item = Entry> {
-    gpu_kernels().into_iter().flat_map(entries)
-}
-
 #[test]
 fn kernels_translate_to_metal() {
-    for Entry { name, module, info } in every_entry() {
-        let (_, written) =
-            msl::write_string(&module, &info, &msl::Options::default(), &msl::PipelineOptions::default())
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+    // The first version with matrices.
+    let options = msl::Options { lang_version: (2, 3), ..Default::default() };
+    for Entry { name, module, info } in gpu_kernels().into_iter().flat_map(entries) {
+        let (_, written) = msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(written.entry_point_names.iter().all(Result::is_ok), "{name}: {:?}", written.entry_point_names);
     }
 }
 
 #[test]
 fn kernels_translate_to_dx12() {
-    for Entry { name, module, info } in every_entry() {
+    let portable = gpu_kernels().into_iter().filter(|kernel| kernel.matrices.is_none());
+    for Entry { name, module, info } in portable.flat_map(entries) {
         let (options, pipeline) = (hlsl::Options::default(), hlsl::PipelineOptions::default());
         let written = hlsl::Writer::new(&mut String::new(), &options, &pipeline)
             .write(&module, &info, None)
@@ -98,8 +102,10 @@ fn shader_files_are_all_used() {
     let mut breaches = Vec::new();
     for file in sources("shaders", "wgsl") {
         let shared = file.path.starts_with("shaders/shared/");
+        // WGSL has `enable` stand before all else.
+        let first = !shared || file.code().any(|(_, code)| code.starts_with("enable "));
         let used = gpu_kernels().iter().any(|kernel| match kernel.source.split_once(&file.text) {
-            Some((before, _)) => before.is_empty() != shared,
+            Some((before, _)) => before.is_empty() == first,
             None => false,
         });
         if !used {

@@ -123,7 +123,7 @@ impl<'a> Shape<'a> {
             self.device.comparisons(&row, &table, Shares::Floats)
         };
         if matches!(comparisons(), Ok(Some(_))) {
-            methods.extend(Shares::ALL.map(Method::Sketches));
+            methods.extend(self.device.shares().iter().copied().map(Method::Sketches));
         }
         methods
     }

@@ -2,7 +2,8 @@
 
 use super::Gpu;
 use super::autotune::Tile;
-use super::kernel::BOUNDS;
+use super::kernel::{BOUNDS, BOUNDS_OF_HALVES};
+use super::matrices::Matrices;
 use super::nearest_centroid::{Params, parts};
 use super::pipelines::{Pipelines, Step};
 use super::sketch::Sketches;
@@ -11,6 +12,8 @@ use crate::device::method::Shares;
 use crate::error::Result;
 use crate::factory::Metric;
 
+/// The tile of matrix units.
+const OF_HALVES: Tile = Tile::ALL[2];
 const LABEL: &str = "bounds";
 
 #[derive(Debug)]
@@ -18,8 +21,15 @@ pub(crate) struct Bounds(Pipelines<1>);
 
 impl Bounds {
     fn get(gpu: &Gpu, shares: Shares, metric: Metric, tile: Tile) -> Result<&Self> {
-        let (shares, metric, tile) = (shares as usize, metric as usize, tile.number()?);
-        let (stage, kernel) = (&gpu.stages.bounds[shares][metric][tile], &BOUNDS[shares][metric][tile]);
+        let (metric, tile, stages) = (metric as usize, tile.number()?, &gpu.stages);
+        let (stage, kernel) = match shares {
+            Shares::Floats => (&stages.bounds[0][metric][tile], &BOUNDS[0][metric][tile]),
+            Shares::Bytes => (&stages.bounds[1][metric][tile], &BOUNDS[1][metric][tile]),
+            Shares::Halves => {
+                let size = gpu.matrices.ok_or_else(Matrices::missing)? as usize;
+                (&stages.bounds_of_halves[metric], &BOUNDS_OF_HALVES[size][metric])
+            }
+        };
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["reach"]).map(Self))
     }
 }
@@ -39,13 +49,15 @@ pub(super) fn reach(
     metric: Metric,
     tile: Tile,
 ) -> Result<(Step, Buffer<u32>)> {
+    let tile = if shares == Shares::Halves { OF_HALVES } else { tile };
     let kernel = &Bounds::get(gpu, shares, metric, tile)?.0;
     let (count, nlist) = (rows.shares.rows, centroids.shares.rows);
-    let (bytes_a_share, [own, theirs]) = match shares {
+    let (shares_a_word, [own, theirs]) = match shares {
         Shares::Floats => (4, [rows.shares.data.gpu(gpu, LABEL)?, centroids.shares.data.gpu(gpu, LABEL)?]),
-        Shares::Bytes => (1, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
+        Shares::Bytes => (16, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
+        Shares::Halves => (1, [rows.halves()?.gpu(gpu, LABEL)?, centroids.halves()?.gpu(gpu, LABEL)?]),
     };
-    let stride = bytes_a_share * rows.shares.stride / 16;
+    let stride = rows.shares.stride / shares_a_word;
     let marks = gpu.zeros(count * words(nlist))?;
     let (tiles, part) = parts(tile, count, nlist);
     let params = Params { rows: count as u32, nlist: nlist as u32, stride: stride as u32, part: part as u32 };

@@ -27,6 +27,8 @@ pub struct GpuKernel {
     pub bindings: &'static [Binding],
     /// Values of the overrides.
     pub constants: &'static [(&'static str, f64)],
+    /// Rows and columns of the cooperative matrices that it multiplies. All but these run wherever WebGPU does.
+    pub matrices: Option<u32>,
 }
 
 macro_rules! wgsl {
@@ -42,12 +44,14 @@ macro_rules! by_rows {
                 source: wgsl!($stage $(, $shared)?, "shared/rows_f32"),
                 bindings: $bindings,
                 constants: &[],
+                matrices: None,
             },
             GpuKernel {
                 name: concat!($stage $(, "_", $metric)?, "_f16"),
                 source: wgsl!($stage $(, $shared)?, "shared/rows_f16"),
                 bindings: $bindings,
                 constants: &[],
+                matrices: None,
             },
         ]
     };
@@ -71,7 +75,7 @@ const fn blocks(tile: Tile) -> [(&'static str, f64); 2] {
 }
 
 const fn tiled(name: &'static str, source: &'static str, bindings: &'static [Binding], tile: usize) -> GpuKernel {
-    GpuKernel { name, source, bindings, constants: &BLOCKS[tile] }
+    GpuKernel { name, source, bindings, constants: &BLOCKS[tile], matrices: None }
 }
 
 /// A kernel for each [`Tile`], in the order of [`Tile::ALL`].
@@ -88,25 +92,25 @@ const fn sketch(name: &'static str, source: &'static str) -> GpuKernel {
 }
 
 const fn nearest_probes(name: &'static str, tile: usize) -> GpuKernel {
-    let source = wgsl!("nearest_probes", "shared/product_tile", "shared/products_f32");
+    let source = wgsl!("nearest_probes", "shared/tile", "shared/product_tile", "shared/products_f32");
     tiled(name, source, &[Uniform, Read, Read, Read, Write, Write], tile)
 }
 
 const fn centroid_means(name: &'static str, constants: &'static [(&'static str, f64)]) -> GpuKernel {
     let bindings = &[Uniform, Read, Read, Write, Write, Write, Write];
-    GpuKernel { name, source: wgsl!("centroid_means"), bindings, constants }
+    GpuKernel { name, source: wgsl!("centroid_means"), bindings, constants, matrices: None }
 }
 
 /// By [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static NEAREST_CENTROID: [[GpuKernel; Tile::ALL.len()]; 2] = [
     by_tile(
         ["nearest_centroid_l2_128x128", "nearest_centroid_l2_64x128", "nearest_centroid_l2_64x64"],
-        wgsl!("nearest_centroid", "shared/product_tile", "shared/products_f32", "shared/metric_l2"),
+        wgsl!("nearest_centroid", "shared/tile", "shared/product_tile", "shared/products_f32", "shared/metric_l2"),
         &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
     by_tile(
         ["nearest_centroid_ip_128x128", "nearest_centroid_ip_64x128", "nearest_centroid_ip_64x64"],
-        wgsl!("nearest_centroid", "shared/product_tile", "shared/products_f32", "shared/metric_ip"),
+        wgsl!("nearest_centroid", "shared/tile", "shared/product_tile", "shared/products_f32", "shared/metric_ip"),
         &[Uniform, Read, Read, Read, Read, Write, Write, Write],
     ),
 ];
@@ -115,8 +119,14 @@ pub(super) static NEAREST_PROBES: [GpuKernel; 2] =
     [nearest_probes("nearest_probes_64x64", 2), nearest_probes("nearest_probes_128x128", 0)];
 /// By [`Metric`](crate::factory::Metric), with the smallest [`Tile`].
 pub(super) static SKETCH: [GpuKernel; 2] = [
-    sketch("sketch_l2", wgsl!("sketch", "shared/product_tile", "shared/products_f32", "shared/metric_l2")),
-    sketch("sketch_ip", wgsl!("sketch", "shared/product_tile", "shared/products_f32", "shared/metric_ip")),
+    sketch(
+        "sketch_l2",
+        wgsl!("sketch", "shared/tile", "shared/product_tile", "shared/products_f32", "shared/metric_l2"),
+    ),
+    sketch(
+        "sketch_ip",
+        wgsl!("sketch", "shared/tile", "shared/product_tile", "shared/products_f32", "shared/metric_ip"),
+    ),
 ];
 /// Composed of a metric and of what shares are.
 macro_rules! bounds {
@@ -125,6 +135,7 @@ macro_rules! bounds {
             $names,
             wgsl!(
                 "bounds",
+                "shared/tile",
                 "shared/product_tile",
                 concat!("shared/products_", $shares),
                 concat!("shared/shares_", $shares),
@@ -135,7 +146,7 @@ macro_rules! bounds {
     };
 }
 
-/// By [`Shares`](crate::device::Shares), then by [`Metric`](crate::factory::Metric), then by [`Tile`].
+/// Of floats, then of bytes, by [`Metric`](crate::factory::Metric), then by [`Tile`].
 pub(super) static BOUNDS: [[[GpuKernel; Tile::ALL.len()]; 2]; 2] = [
     [
         bounds!(["bounds_l2_128x128", "bounds_l2_64x128", "bounds_l2_64x64"], "f32", "l2"),
@@ -146,17 +157,46 @@ pub(super) static BOUNDS: [[[GpuKernel; Tile::ALL.len()]; 2]; 2] = [
         bounds!(["bounds_ip_i8_128x128", "bounds_ip_i8_64x128", "bounds_ip_i8_64x64"], "i8", "ip"),
     ],
 ];
+/// Composed of a metric and of what matrices are.
+macro_rules! bounds_of_halves {
+    ($size:literal, $metric:literal) => {
+        GpuKernel {
+            matrices: Some($size),
+            ..tiled(
+                concat!("bounds_", $metric, "_f16_", $size),
+                wgsl!(
+                    concat!("shared/matrices_", $size),
+                    "bounds",
+                    "shared/tile",
+                    "shared/matrix_tile",
+                    "shared/shares_f16",
+                    concat!("shared/metric_", $metric)
+                ),
+                &[Uniform, Read, Read, Read, Read, Read, Read, Read, Write],
+                2,
+            )
+        }
+    };
+}
+
+/// By [`Matrices`](super::matrices::Matrices), then by [`Metric`](crate::factory::Metric), with the smallest [`Tile`].
+pub(super) static BOUNDS_OF_HALVES: [[GpuKernel; 2]; 2] = [
+    [bounds_of_halves!(8, "l2"), bounds_of_halves!(8, "ip")],
+    [bounds_of_halves!(16, "l2"), bounds_of_halves!(16, "ip")],
+];
 pub(super) static COMPARE: GpuKernel = GpuKernel {
     name: "compare",
     source: wgsl!("compare"),
     bindings: &[Uniform, Read, Read, Read, Read, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     name: "centroid_update",
     source: wgsl!("centroid_update"),
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
+    matrices: None,
 };
 /// For few centroids a group and for many.
 pub(super) static CENTROID_MEANS: [GpuKernel; 2] = [
@@ -168,6 +208,7 @@ pub(super) static CENTROID_TABLE: GpuKernel = GpuKernel {
     source: wgsl!("centroid_table"),
     bindings: &[Uniform, Read, Write, Write, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static EXACT_TOPK: [[GpuKernel; 2]; 2] =
     by_metric_and_rows!("exact_topk"; &[Uniform, Read, Read, Read, Read, Write, Write]);
@@ -179,50 +220,63 @@ pub(super) static L2_NORMALIZE: GpuKernel = GpuKernel {
     source: wgsl!("l2_normalize"),
     bindings: &[Uniform, Read, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static FAST_SCAN: GpuKernel = GpuKernel {
     name: "fast_scan",
     source: wgsl!("fast_scan"),
     bindings: &[Uniform, Read, Read, Read, Read, Read, Write, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static LIST_RANGES: GpuKernel = GpuKernel {
     name: "list_ranges",
     source: wgsl!("list_ranges"),
     bindings: &[Uniform, Read, Read, Write, Write, Write, Write, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static LOOKUP_TABLES: GpuKernel = GpuKernel {
     name: "lookup_tables",
     source: wgsl!("lookup_tables"),
     bindings: &[Uniform, Read, Read, Read, Read, Write, Write, Write, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static SELECT_TOPK: GpuKernel = GpuKernel {
     name: "select_topk",
     source: wgsl!("select_topk"),
     bindings: &[Uniform, Read, Read, Read, Write, Write],
     constants: &[],
+    matrices: None,
 };
-pub(super) static CODEBOOKS: GpuKernel =
-    GpuKernel { name: "codebooks", source: wgsl!("codebooks"), bindings: &[Uniform, Read, Write], constants: &[] };
+pub(super) static CODEBOOKS: GpuKernel = GpuKernel {
+    name: "codebooks",
+    source: wgsl!("codebooks"),
+    bindings: &[Uniform, Read, Write],
+    constants: &[],
+    matrices: None,
+};
 pub(super) static PQ_ENCODE: GpuKernel = GpuKernel {
     name: "pq_encode",
     source: wgsl!("pq_encode", "shared/row_plain"),
     bindings: &[Uniform, Read, Read, Write],
     constants: &[],
+    matrices: None,
 };
 pub(super) static PQ_ENCODE_RESIDUAL: GpuKernel = GpuKernel {
     name: "pq_encode_residual",
     source: wgsl!("pq_encode", "shared/row_residual"),
     bindings: &[Uniform, Read, Read, Write, Read, Read],
     constants: &[],
+    matrices: None,
 };
 pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
     name: "pq_update",
     source: wgsl!("pq_update"),
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
     constants: &[("BLOCK", super::pq_update::BLOCK as f64)],
+    matrices: None,
 };
 
 /// Every composed kernel, for tools that translate or inspect them.
@@ -246,6 +300,7 @@ pub fn kernels() -> Vec<&'static GpuKernel> {
     kernels.extend(&SKETCH);
     kernels.extend(&CENTROID_MEANS);
     kernels.extend(BOUNDS.as_flattened().as_flattened());
+    kernels.extend(BOUNDS_OF_HALVES.as_flattened());
     kernels.extend(EXACT_TOPK.as_flattened());
     kernels.extend(DISTANCE_SUBSET.as_flattened());
     kernels.extend(&BLEND);
@@ -302,6 +357,7 @@ pub(crate) mod layouts {
         check(&SKETCH[0], sketch::Side::layout());
         check(&BOUNDS[0][0][0], nearest_centroid::Params::layout());
         check(&BOUNDS[0][0][0], sketch::Side::layout());
+        check(&BOUNDS_OF_HALVES[0][0], nearest_centroid::Params::layout());
         check(&COMPARE, compare::Params::layout());
         check(&COMPARE, nearest_centroid::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());

@@ -25,6 +25,7 @@ pub(super) mod fast_scan;
 pub(super) mod l2_normalize;
 pub(super) mod list_ranges;
 pub(super) mod lookup_tables;
+pub(super) mod matrices;
 pub(super) mod nearest_centroid;
 pub(super) mod nearest_probes;
 pub(super) mod pq_encode;
@@ -43,6 +44,7 @@ use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
 pub use kernel::{GpuKernel, kernels};
+use matrices::Matrices;
 pub(crate) use pending::Pending;
 use pipeline_cache::PipelineCache;
 pub(crate) use pipelines::Step;
@@ -51,6 +53,7 @@ pub(crate) use pipelines::broken;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
 use super::buffer::{Buffer, GpuId, Matrix};
+use super::method::Shares;
 use crate::error::{Error, Result};
 
 /// Submissions that may wait on the GPU while the host prepares the next.
@@ -85,6 +88,7 @@ pub(crate) struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: wgpu::Limits,
+    matrices: Option<Matrices>,
     stages: Stages,
     cache: Cache,
     tuned: Tuned,
@@ -101,6 +105,7 @@ struct Stages {
     nearest_centroid: [[Lazy<nearest_centroid::NearestCentroid>; Tile::ALL.len()]; 2],
     sketch: [Lazy<sketch::Sketch>; 2],
     bounds: [[[Lazy<bounds::Bounds>; Tile::ALL.len()]; 2]; 2],
+    bounds_of_halves: [Lazy<bounds::Bounds>; 2],
     compare: Lazy<compare::Compare>,
     nearest_probes: [Lazy<nearest_probes::NearestProbes>; 2],
     centroid_update: Lazy<centroid_update::CentroidUpdate>,
@@ -143,8 +148,8 @@ impl<T> Lazy<T> {
 }
 
 impl Gpu {
-    /// Takes over a device; checks that it has what every kernel needs.
-    pub fn new(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
+    /// Takes over a device, with the matrix units that it was made with; checks that it has what every kernel needs.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, matrices: Option<Matrices>) -> Result<Self> {
         let limits = device.limits();
         check_limits(&limits)?;
         let cache = Cache::of(&device.adapter_info());
@@ -156,6 +161,7 @@ impl Gpu {
             device,
             queue,
             limits,
+            matrices,
             stages,
             cache,
             tuned,
@@ -175,6 +181,11 @@ impl Gpu {
         // Errors are caught by the scopes of `guarded`; what comes later than those shows as a lost device or a failed
         // readback. Without a handler wgpu would panic.
         self.device.on_uncaptured_error(Arc::new(|_| {}));
+    }
+
+    /// The shares that sketches can be multiplied by.
+    pub fn shares(&self) -> &'static [Shares] {
+        if self.matrices.is_some() { &Shares::ALL } else { &Shares::PORTABLE }
     }
 
     /// The fastest tile, measured unless it is known.

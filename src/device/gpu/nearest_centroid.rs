@@ -3,6 +3,7 @@
 
 use std::iter;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::autotune::{self, Stopwatch, Tile};
 use super::kernel::{NEAREST_CENTROID, wgsl_struct};
@@ -82,14 +83,18 @@ fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
         return Ok(by_products);
     }
     let stopwatch = Stopwatch::new(gpu)?;
-    let time = |method| {
+    let tried = |method| -> Result<(Duration, Vec<u32>)> {
         // Each begins without a guess.
         let few = Matrix::new(rows.data.clone(), rows.rows.min(TRIED), rows.dim, rows.stride);
-        stopwatch.median(&by(gpu, &few, table, method)?.0)
+        let (steps, found) = by(gpu, &few, table, method)?;
+        let time = stopwatch.median(&steps)?;
+        Ok((time, gpu.download(found.labels.gpu(gpu, LABEL)?, few.rows)?))
     };
-    let methods = iter::once(by_products).chain(Shares::ALL.map(Method::Sketches));
-    // One that fails is none to take.
-    let fastest = methods.filter_map(|method| Some((time(method).ok()?, method))).min_by_key(|(time, _)| *time);
+    let (time, labels) = tried(by_products)?;
+    // One that fails, or that a driver has find others, is none to take.
+    let time_of = |method| tried(method).ok().filter(|(_, found)| *found == labels).map(|(time, _)| (time, method));
+    let sketches = gpu.shares().iter().filter_map(|&shares| time_of(Method::Sketches(shares)));
+    let fastest = iter::once((time, by_products)).chain(sketches).min_by_key(|(time, _)| *time);
     let fastest = fastest.map_or(by_products, |(_, method)| method);
     Ok(*table.sketches.fastest.get_or_init(|| fastest))
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::autotune::Tile;
 use super::kernel::{SKETCH, wgsl_struct};
+use super::matrices::Matrices;
 use super::nearest_centroid::{Best, Params};
 use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
@@ -13,22 +14,22 @@ use crate::device::method::Method;
 use crate::error::Result;
 use crate::factory::Metric;
 
-/// The tile of `project`, and the vectors a workgroup of `measure` and of `pack`.
+/// The tile of `project`, and the vectors a workgroup of `measure`, of `pack` and of `halve`.
 const TILE: Tile = Tile::ALL[2];
 const MEASURED: usize = 16;
 const LABEL: &str = "sketch";
 
 // All floats there; the host only makes room.
-wgsl_struct!(Side { rest, slack, level, byte_rest, scale });
+wgsl_struct!(Side { rest, slack, level, byte_rest, byte_scale, half_rest, half_scale });
 
-/// Entry points: `project`, `measure`, `pack`.
+/// Entry points: `project`, `measure`, `pack`, `halve`.
 #[derive(Debug)]
-pub(crate) struct Sketch(Pipelines<3>);
+pub(crate) struct Sketch(Pipelines<4>);
 
 impl Sketch {
     fn get(gpu: &Gpu, metric: Metric) -> Result<&Self> {
         let (stage, kernel) = (&gpu.stages.sketch[metric as usize], &SKETCH[metric as usize]);
-        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["project", "measure", "pack"]).map(Self))
+        stage.get_or_make(|| Pipelines::new(gpu, kernel, ["project", "measure", "pack", "halve"]).map(Self))
     }
 }
 
@@ -59,6 +60,8 @@ pub(crate) struct Sketches {
     pub shares: Matrix,
     /// The shares in bytes, four a word.
     pub bytes: Buffer<u32>,
+    /// The shares in 16-bit floats, two a word, with zeros behind them to whole tiles; where there are matrix units.
+    halves: Option<Buffer<u32>>,
     pub biases: Buffer<f32>,
     pub sides: Buffer<Side>,
 }
@@ -70,27 +73,40 @@ impl Sketches {
         let (count, width) = (vectors.rows, basis.directions.rows);
         let shares = Matrix::new(gpu.zeros(count * width)?, count, width, width);
         let bytes = gpu.zeros(count * width / 4)?;
-        let sketches = Self { shares, bytes, biases: gpu.zeros(count)?, sides: gpu.zeros(count)? };
+        let halves = gpu.matrices.map(|_| gpu.zeros(count.next_multiple_of(TILE.rows) * width / 2)).transpose()?;
+        let sketches = Self { shares, bytes, halves, biases: gpu.zeros(count)?, sides: gpu.zeros(count)? };
         let params =
             Params { rows: count as u32, nlist: width as u32, stride: vectors.stride as u32 / 4, part: width as u32 };
-        let buffers = [
-            &gpu.params(&params)?,
-            vectors.data.gpu(gpu, LABEL)?,
-            basis.directions.data.gpu(gpu, LABEL)?,
-            basis.bias.gpu(gpu, LABEL)?,
-            basis.mean.data.gpu(gpu, LABEL)?,
-            sketches.shares.data.gpu(gpu, LABEL)?,
-            sketches.biases.gpu(gpu, LABEL)?,
-            sketches.sides.gpu(gpu, LABEL)?,
-            sketches.bytes.gpu(gpu, LABEL)?,
-        ];
-        let bindings = kernel.bind(gpu, &buffers)?;
+        let params = gpu.params(&params)?;
+        let bind = |packed: &Buffer<u32>| {
+            let buffers = [
+                &params,
+                vectors.data.gpu(gpu, LABEL)?,
+                basis.directions.data.gpu(gpu, LABEL)?,
+                basis.bias.gpu(gpu, LABEL)?,
+                basis.mean.data.gpu(gpu, LABEL)?,
+                sketches.shares.data.gpu(gpu, LABEL)?,
+                sketches.biases.gpu(gpu, LABEL)?,
+                sketches.sides.gpu(gpu, LABEL)?,
+                packed.gpu(gpu, LABEL)?,
+            ];
+            kernel.bind(gpu, &buffers)
+        };
         let tiles = [count.div_ceil(TILE.rows) as u32, width.div_ceil(TILE.centroids) as u32, 1];
         let measured = grid(count.div_ceil(MEASURED));
-        let grids = [tiles, measured, measured];
-        let steps: [Step; 3] = std::array::from_fn(|entry| kernel.step(entry, &bindings, grids[entry]));
+        let bindings = bind(&sketches.bytes)?;
+        let entries = [tiles, measured, measured].into_iter().enumerate();
+        let mut steps: Vec<Step> = entries.map(|(entry, grid)| kernel.step(entry, &bindings, grid)).collect();
+        if let Some(halves) = &sketches.halves {
+            steps.push(kernel.step(3, &bind(halves)?, measured));
+        }
         gpu.submit(LABEL, &steps)?;
         Ok(sketches)
+    }
+
+    /// The shares in 16-bit floats.
+    pub fn halves(&self) -> Result<&Buffer<u32>> {
+        self.halves.as_ref().ok_or_else(Matrices::missing)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 /// Multiply-adds, alone, packed, or as one half of a dual-issue pair.
-const MULTIPLY_ADDS: [&str; 7] = ["v_fma_", "v_fmac_", "v_dual_fma", "v_pk_fma_", "v_mac_f", "v_mad_f", "v_dot"];
+const MULTIPLY_ADDS: [&str; 8] =
+    ["v_fma_", "v_fmac_", "v_dual_fma", "v_pk_fma_", "v_mac_f", "v_mad_f", "v_dot", "v_wmma"];
 
 /// What one turn of a loop issues, loops within it left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 
 use ash::ext::robustness2;
-use ash::khr::pipeline_executable_properties;
+use ash::khr::{cooperative_matrix, pipeline_executable_properties};
 use ash::vk;
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, String>;
 
 /// Prefixes of the machine instructions that are counted.
 const COUNTED: [&[&str]; 4] = [
-    &["v_fma", "v_fmac", "v_pk_fma", "v_dual_fmac", "v_mac", "v_mad", "v_dot"],
+    &["v_fma", "v_fmac", "v_pk_fma", "v_dual_fmac", "v_mac", "v_mad", "v_dot", "v_wmma"],
     &["ds_"],
     &["buffer_", "global_"],
     &["s_cbranch", "s_branch"],
@@ -31,6 +31,8 @@ pub struct Compiler {
     _entry: ash::Entry,
     device: ash::Device,
     properties: pipeline_executable_properties::Device,
+    /// Sizes of its cooperative matrices of 16-bit floats with sums of 32 bits.
+    matrices: Vec<u32>,
 }
 
 impl Compiler {
@@ -42,26 +44,43 @@ impl Compiler {
             let info = vk::InstanceCreateInfo::default().application_info(&app);
             let instance = entry.create_instance(&info, None).map_err(text)?;
             let physical = *instance.enumerate_physical_devices().map_err(text)?.first().ok_or("no RADV device")?;
-            let extensions = [pipeline_executable_properties::NAME, robustness2::NAME].map(CStr::as_ptr);
+            let matrices = matrices(&entry, &instance, physical)?;
+            let has_matrices = !matrices.is_empty();
+            let mut extensions = vec![pipeline_executable_properties::NAME, robustness2::NAME];
+            extensions.extend(has_matrices.then_some(cooperative_matrix::NAME));
+            let extensions: Vec<_> = extensions.into_iter().map(CStr::as_ptr).collect();
             let mut executable =
                 vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
             let mut memory_model = vk::PhysicalDeviceVulkan12Features::default()
                 .vulkan_memory_model(true)
-                .vulkan_memory_model_device_scope(true);
+                .vulkan_memory_model_device_scope(true)
+                .shader_float16(has_matrices);
+            let mut halves =
+                vk::PhysicalDevice16BitStorageFeatures::default().storage_buffer16_bit_access(has_matrices);
+            let mut multiplied = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
             let mut robustness = vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
             let features = vk::PhysicalDeviceFeatures::default().robust_buffer_access(true);
             let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&[1.0])];
-            let info = vk::DeviceCreateInfo::default()
+            let mut info = vk::DeviceCreateInfo::default()
                 .queue_create_infos(&queues)
                 .enabled_extension_names(&extensions)
                 .enabled_features(&features)
                 .push_next(&mut executable)
                 .push_next(&mut memory_model)
-                .push_next(&mut robustness);
+                .push_next(&mut robustness)
+                .push_next(&mut halves);
+            if has_matrices {
+                info = info.push_next(&mut multiplied);
+            }
             let device = instance.create_device(physical, &info, None).map_err(text)?;
             let properties = pipeline_executable_properties::Device::new(&instance, &device);
-            Ok(Self { _entry: entry, device, properties })
+            Ok(Self { _entry: entry, device, properties, matrices })
         }
+    }
+
+    /// True where the chip, and the driver, have the matrices that a kernel multiplies.
+    pub fn can_compile(&self, kernel: &GpuKernel) -> bool {
+        kernel.matrices.is_none_or(|size| self.matrices.contains(&size))
     }
 
     /// Compiles every entry point of a kernel.
@@ -159,6 +178,24 @@ impl Compiler {
             Ok(texts.pop().map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default())
         }
     }
+}
+
+/// What [`Compiler::matrices`] holds.
+unsafe fn matrices(entry: &ash::Entry, instance: &ash::Instance, chip: vk::PhysicalDevice) -> Result<Vec<u32>> {
+    // SAFETY: the handles live.
+    let there = unsafe { instance.enumerate_device_extension_properties(chip).map_err(text)? };
+    if !there.iter().any(|one| one.extension_name_as_c_str() == Ok(cooperative_matrix::NAME)) {
+        return Ok(Vec::new());
+    }
+    let asked = cooperative_matrix::Instance::new(entry, instance);
+    // SAFETY: the handles live, and the extension is there.
+    let found = unsafe { asked.get_physical_device_cooperative_matrix_properties(chip).map_err(text)? };
+    let (half, float) = (vk::ComponentTypeKHR::FLOAT16, vk::ComponentTypeKHR::FLOAT32);
+    let of_halves = found.iter().filter(|one| {
+        [one.m_size, one.n_size] == [one.k_size; 2]
+            && [one.a_type, one.b_type, one.c_type, one.result_type] == [half, half, float, float]
+    });
+    Ok(of_halves.map(|one| one.k_size).collect())
 }
 
 /// As wgpu has it translated for a driver that checks buffers' bounds itself: other indices are clamped, loops bounded.

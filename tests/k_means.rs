@@ -4,7 +4,7 @@
 mod devices;
 
 use rvc_gpu_index::Result;
-use rvc_gpu_index::cluster::{KMeans, KMeansParams, PqTraining, k_means, train_product_quantizer};
+use rvc_gpu_index::cluster::{KMeans, KMeansParams, PqTraining, Training, assign, k_means, train_product_quantizer};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles};
@@ -111,6 +111,31 @@ fn batches_change_nothing_but_rounding() {
         let whole = train(device, &rows, dim, 40, Metric::L2).unwrap().training.objective;
         let near = |(a, b): (&f64, &f64)| (a / b - 1.0).abs() < 1e-3;
         assert!(streamed.training.objective.iter().zip(&whole).all(near), "{:?} {whole:?}", streamed.training);
+    });
+}
+
+#[test]
+fn labels_are_those_of_an_assignment() {
+    let (rows, dim) = voice();
+    let source = MemoryRows::new(&rows, dim).unwrap();
+    each_device(|device| {
+        // Few centroids and many, which have sketches; rows in batches, a sample of them, and one a centroid.
+        for (nlist, batch_rows, sampled) in
+            [(30, None, 256), (300, None, 256), (300, Some(700), 256), (300, None, 5), (3003, None, 256)]
+        {
+            let asked =
+                KMeansParams { iterations: 2, batch_rows, max_rows_per_centroid: sampled, ..Default::default() };
+            let without = k_means(device, &source, nlist, Metric::L2, &asked, |_, _| ()).unwrap();
+            let (asked, mut told) = (KMeansParams { labels: true, ..asked }, (0, 0));
+            let trained = k_means(device, &source, nlist, Metric::L2, &asked, |at, done| told = (at, done)).unwrap();
+            let table = device.centroid_table(&trained.centroids, dim, Metric::L2).unwrap();
+            let labels = assign(device, &source, &table, None, |_| ()).unwrap();
+            let case = format!("{} nlist {nlist} {batch_rows:?} {sampled}", device.info().selector);
+            assert_eq!(trained.training.labels, labels, "{case}");
+            assert_eq!(told, (2, 3003), "{case}");
+            let training = Training { labels: Vec::new(), ..trained.training };
+            assert_eq!(KMeans { training, ..trained }, without, "{case}");
+        }
     });
 }
 

@@ -10,7 +10,7 @@ mod runs;
 use common::{Folder, npy_f32, some_rows};
 use fails::fails;
 use runs::{json, ok};
-use rvc_gpu_index::cluster::KMeansParams;
+use rvc_gpu_index::cluster::{KMeansParams, assign};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows};
@@ -59,6 +59,13 @@ fn nearest(row: &[f32], centroids: &[&[f32]], kept: &[usize], metric: Metric) ->
     *kept.iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap()
 }
 
+/// The list of each row, by the index's centroids.
+fn assigned(index: &Index, source: &MemoryRows) -> Vec<u32> {
+    let (device, centroids) = (Device::cpu(), lists(index).0.concat());
+    let table = device.centroid_table(&centroids, DIM, index.metric()).unwrap();
+    assign(&device, source, &table, None, |_| ()).unwrap()
+}
+
 fn trained(factory: &str, metric: Metric, rows: &[f32]) -> Index {
     let mut index = Index::new(&factory.parse().unwrap(), metric, DIM).unwrap();
     let source = MemoryRows::new(rows, DIM).unwrap();
@@ -71,8 +78,14 @@ fn check(trained: &Index, rows: &[f32], min_list: usize) -> usize {
     let (mut index, metric, device) = (trained.clone(), trained.metric(), Device::cpu());
     let source = MemoryRows::new(rows, DIM).unwrap();
     index.set_nprobe(3).unwrap();
-    let dissolved = index.dissolve_short_lists(&device, &source, min_list, Some(50), &mut |_| ()).unwrap();
+    // Lists of rows that are known change nothing.
+    let (mut labelled, mut labels) = (index.clone(), assigned(&index, &source));
+    let known = labelled.dissolve_short_lists(&device, &source, &mut labels, min_list, Some(50), &mut |_| ()).unwrap();
+    labelled.add_labelled(&device, &source, &labels, Some(50), &mut |_| ()).unwrap();
+    let found = &mut Vec::new();
+    let dissolved = index.dissolve_short_lists(&device, &source, found, min_list, Some(50), &mut |_| ()).unwrap();
     index.add(&device, &source, None, &mut |_| ()).unwrap();
+    assert_eq!((known, lists(&labelled)), (dissolved, lists(&index)));
 
     let case = format!("{} {metric} min_list {min_list}", trained.spec());
     let (all, _) = lists(trained);
@@ -148,7 +161,7 @@ fn more_lists_than_are_looked_at_for_one_row() {
     let source = MemoryRows::new(&rows, DIM).unwrap();
     for min_list in [2, 8, 150] {
         let mut index = trained("IVF300,Flat", Metric::L2, &rows);
-        index.dissolve_short_lists(&device, &source, min_list, None, &mut |_| ()).unwrap();
+        index.dissolve_short_lists(&device, &source, &mut Vec::new(), min_list, None, &mut |_| ()).unwrap();
         index.add(&device, &source, None, &mut |_| ()).unwrap();
         let (_, ids) = lists(&index);
         let least = ids.iter().map(Vec::len).min().unwrap();

@@ -1,6 +1,7 @@
 //! `build`: from frame features to an index file.
 
 use std::fmt::{self, Display};
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -173,12 +174,13 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let rows: &dyn FeatureSource = expanded.as_ref().map_or(rows, |expanded| expanded);
     seconds.expand = clock.lap();
 
-    let training = train(args, &mut index, &device, rows, &mut progress)?;
+    let mut training = train(args, &mut index, &device, rows, &mut progress)?;
     progress.warn_all(training.warnings.clone(), &mut warnings);
-    let dissolved_lists = dissolve(args, &mut index, &device, rows, min_list, &mut progress)?;
+    let mut labels = mem::take(&mut training.labels);
+    let dissolved_lists = dissolve(args, &mut index, &device, (rows, &mut labels), min_list, &mut progress)?;
     seconds.train = clock.lap();
     let mut trained = outputs.trained.is_some().then(|| index.clone());
-    add(args, &mut index, &device, rows, &mut progress)?;
+    add(args, &mut index, &device, (rows, &labels), &mut progress)?;
     seconds.add = clock.lap();
 
     let tuned = tuning.map(|fixed| tune(args, &fixed, &mut index, &device, &mut progress)).transpose()?;
@@ -225,8 +227,8 @@ fn train(
     progress: &mut Progress,
 ) -> Result<Training> {
     let iterations = args.iterations.get();
-    let params =
-        KMeansParams { iterations, seed: args.seed, batch_rows: args.job.batch_rows(), ..KMeansParams::default() };
+    let batch_rows = args.job.batch_rows();
+    let params = KMeansParams { iterations, seed: args.seed, batch_rows, labels: true, ..KMeansParams::default() };
     let sampled = index.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(rows.rows());
     let total = sampled.saturating_mul(iterations);
     let codes = KMeansParams::product_quantizer();
@@ -236,7 +238,8 @@ fn train(
         At::TrainingCodes { iteration, rows } => {
             progress.at("codebooks", iteration * code_rows + rows, code_rows * codes.iterations);
         }
-        At::Assigning { .. } | At::Adding { .. } => {}
+        At::Assigning { rows: done } => progress.at("assigning", done, rows.rows()),
+        At::Adding { .. } => {}
     });
     progress.finish();
     training
@@ -247,12 +250,12 @@ fn dissolve(
     args: &BuildArgs,
     index: &mut Index,
     device: &Device,
-    rows: &dyn FeatureSource,
+    (rows, labels): (&dyn FeatureSource, &mut Vec<u32>),
     min_list: usize,
     progress: &mut Progress,
 ) -> Result<usize> {
     let total = rows.rows();
-    let dissolved = index.dissolve_short_lists(device, rows, min_list, args.job.batch_rows(), &mut |at| {
+    let dissolved = index.dissolve_short_lists(device, rows, labels, min_list, args.job.batch_rows(), &mut |at| {
         if let At::Assigning { rows } = at {
             progress.at("balancing", rows, total);
         }
@@ -265,11 +268,11 @@ fn add(
     args: &BuildArgs,
     index: &mut Index,
     device: &Device,
-    rows: &dyn FeatureSource,
+    (rows, labels): (&dyn FeatureSource, &[u32]),
     progress: &mut Progress,
 ) -> Result<()> {
     let total = rows.rows();
-    let added = index.add(device, rows, args.job.batch_rows(), &mut |at| match at {
+    let added = index.add_labelled(device, rows, labels, args.job.batch_rows(), &mut |at| match at {
         At::Assigning { rows } => progress.at("assigning", rows, total),
         At::Adding { rows } => progress.at("adding", rows, total),
         At::Training { .. } | At::TrainingCodes { .. } => {}

@@ -18,7 +18,7 @@ use rand_chacha::rand_core::SeedableRng;
 use crate::device::{Buffer, CentroidTable, ClusterSums, Device, HostTally, Matrix, UpdateTally};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
-use crate::features::{FeatureSource, for_each_batch};
+use crate::features::FeatureSource;
 use batches::Batches;
 pub use compress::{
     CompressParams, Compressed, Method, QuantizationError, check_clusters, compress, quantization_error, rvc_clusters,
@@ -40,11 +40,21 @@ pub struct KMeansParams {
     pub min_rows_per_centroid: usize,
     /// Rows that go to the device at a time; by default as many as suit it.
     pub batch_rows: Option<usize>,
+    /// Find the label of each row of the source in the end, too: while rows are on their device it takes less than
+    /// [`assign`] does.
+    pub labels: bool,
 }
 
 impl Default for KMeansParams {
     fn default() -> Self {
-        Self { iterations: 10, seed: 1234, max_rows_per_centroid: 256, min_rows_per_centroid: 39, batch_rows: None }
+        Self {
+            iterations: 10,
+            seed: 1234,
+            max_rows_per_centroid: 256,
+            min_rows_per_centroid: 39,
+            batch_rows: None,
+            labels: false,
+        }
     }
 }
 
@@ -67,12 +77,14 @@ pub struct Training {
     pub rows: usize,
     /// Empty clusters that were split from others, over all iterations.
     pub splits: usize,
+    /// The label of each row of the source, as [`assign`] has them; empty where they were not asked for.
+    pub labels: Vec<u32>,
     /// What the caller should tell the user.
     pub warnings: Vec<String>,
 }
 
 /// Trains `nlist` centroids for the rows of `source`, spherical (unit length) for inner product. `progress` is told
-/// the iteration, from 0 on, and the rows done in it.
+/// the iteration, from 0 on, and the rows done in it; labels come after the last one.
 ///
 /// # Errors
 /// [`Error::Parameter`] for no centroids, no iterations, or fewer rows than centroids; what the source or the device
@@ -111,7 +123,17 @@ pub fn k_means(
         before = Some(table);
     }
     let training = training(device, &costs, &tally, rows.rows(), warnings)?;
-    Ok(KMeans { centroids: device.download_matrix(&centroids)?, training })
+    let trained = device.download_matrix(&centroids)?;
+    if !params.labels {
+        return Ok(KMeans { centroids: trained, training });
+    }
+    let table = device.centroid_table_of(centroids, metric, before.as_ref())?;
+    let report = |done| progress(params.iterations, done);
+    let labels = match sample {
+        None => labels_of(device, &batches, &table, report)?,
+        Some(_) => assign(device, source, &table, params.batch_rows, report)?,
+    };
+    Ok(KMeans { centroids: trained, training: Training { labels, ..training } })
 }
 
 /// The label of each row: the number of its nearest centroid.
@@ -123,16 +145,30 @@ pub fn assign(
     source: &dyn FeatureSource,
     table: &CentroidTable,
     batch_rows: Option<usize>,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<Vec<u32>> {
     let plan = device.batch_plan(source.rows(), source.dim(), table.nlist(), batch_rows);
-    let mut labels = Vec::with_capacity(source.rows());
-    for_each_batch(source, plan.batch_rows, |_, rows| {
-        let nearest = device.nearest_centroid(&device.upload(rows, source.dim())?, table)?;
-        labels.extend(device.download(&nearest.labels)?);
-        progress(labels.len());
+    labels_of(device, &Batches::Streamed { device, source, batch_rows: plan.batch_rows }, table, progress)
+}
+
+fn labels_of(
+    device: &Device,
+    batches: &Batches<'_>,
+    table: &CentroidTable,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<u32>> {
+    // They are read back once all are on their way.
+    let (mut found, mut done) = (Vec::new(), 0);
+    batches.for_each(|rows| {
+        found.push(device.nearest_centroid(rows, table)?.labels);
+        done += rows.rows();
+        progress(done);
         Ok(())
     })?;
+    let mut labels = Vec::with_capacity(done);
+    for some in &found {
+        labels.extend_from_slice(&device.view(some)?);
+    }
     Ok(labels)
 }
 
@@ -229,7 +265,8 @@ fn training(
         return Err(overflow());
     }
     let total = |costs| Ok(device.view(costs)?.iter().map(|&cost| f64::from(cost)).sum());
-    Ok(Training { objective: costs.iter().map(total).collect::<Result<_>>()?, rows, splits, warnings })
+    let objective = costs.iter().map(total).collect::<Result<_>>()?;
+    Ok(Training { objective, rows, splits, labels: Vec::new(), warnings })
 }
 
 fn check_finite(sums: &[f32]) -> Result<()> {

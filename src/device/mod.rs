@@ -11,7 +11,7 @@ mod gpu;
 mod listing;
 mod lookup_tables;
 mod method;
-mod plan;
+pub(crate) mod plan;
 mod pq;
 mod ranges;
 mod rows;
@@ -140,7 +140,7 @@ impl Device {
             Engine::Cpu => u64::MAX,
             Engine::Gpu(gpu) => gpu.max_binding(),
         };
-        BatchPlan::new(rows, dim, nlist, requested, max_binding)
+        BatchPlan::new(rows, dim, nlist, requested, max_binding, plan::max_resident(self.info.device_type))
     }
 }
 
@@ -300,6 +300,11 @@ impl Device {
             Engine::Cpu => Ok(Buffer::on_host(vec![T::zeroed(); len])),
             Engine::Gpu(gpu) => gpu.zeros(len),
         }
+    }
+
+    /// Labels that were found before, all below `nlist`, without distances.
+    pub(crate) fn assignment(&self, labels: &[u32], nlist: usize) -> Result<Assignment> {
+        Ok(Assignment { labels: self.upload_values(labels)?, distances: self.upload_values(&[])?, nlist })
     }
 
     /// Makes centroids (row-major, nlist × `dim`) ready for comparing rows with them.

@@ -1,11 +1,19 @@
 //! How many rows go to a device at a time.
 
+use sysinfo::{MemoryRefreshKind, System};
+
+use super::DeviceType;
 use super::gpu::{BLOCK, Tile, stride_of};
 
 /// Bytes of rows a batch where nothing else bounds it: enough to keep a device busy, little beside a voice.
 const BATCH_BYTES: u64 = 32 << 20;
-/// Rows that stay on a device across passes take at most this much of it.
+/// Rows that stay on a GPU across passes take at most this much of it, which no API tells the free memory of.
 const RESIDENT_BYTES: u64 = 1 << 30;
+/// The same with memory of its own.
+const RESIDENT_BYTES_DISCRETE: u64 = 2 << 30;
+/// On the CPU engine they take at most one part in so many of the free memory, or [`RESIDENT_BYTES`]: an index of the rows
+/// comes after them and takes as much, and their sketches take up to a third of it.
+const SHARE_OF_FREE: u64 = 2;
 /// Workgroups in one dimension of a dispatch, by WebGPU's defaults.
 const MAX_WORKGROUPS: u64 = 65_535;
 
@@ -20,9 +28,16 @@ pub struct BatchPlan {
 
 impl BatchPlan {
     /// Plans passes over `rows` × `dim` that assign to `nlist` centroids on a device whose largest binding is
-    /// `max_binding` bytes. `requested` rows are taken where they fit; a caller who asks bounds the memory, so nothing
-    /// stays resident.
-    pub fn new(rows: usize, dim: usize, nlist: usize, requested: Option<usize>, max_binding: u64) -> Self {
+    /// `max_binding` bytes and where rows of `max_resident` bytes may stay. `requested` rows are taken where they fit; a
+    /// caller who asks bounds the memory, so nothing stays resident.
+    pub fn new(
+        rows: usize,
+        dim: usize,
+        nlist: usize,
+        requested: Option<usize>,
+        max_binding: u64,
+        max_resident: u64,
+    ) -> Self {
         let row_bytes = 4 * stride_of(dim) as u64;
         let wanted = requested.map_or(BATCH_BYTES.div_ceil(row_bytes), |rows| rows as u64);
         let by_rows = max_binding / row_bytes;
@@ -31,9 +46,26 @@ impl BatchPlan {
         let by_histogram = words / (1 + (nlist as u64).div_ceil(BLOCK as u64)) / BLOCK as u64 * BLOCK as u64;
         let fits = by_rows.min(by_histogram).min(MAX_WORKGROUPS * Tile::LEAST_ROWS as u64);
         let batch_rows = wanted.min(fits).clamp(1, rows.max(1) as u64) as usize;
-        let resident = requested.is_none() && rows as u64 * row_bytes <= RESIDENT_BYTES;
+        let resident = requested.is_none() && rows as u64 * row_bytes <= max_resident;
         Self { batch_rows, resident }
     }
+}
+
+/// Bytes of rows that may stay on a device of this type.
+pub(super) fn max_resident(device_type: DeviceType) -> u64 {
+    match device_type {
+        DeviceType::DiscreteGpu => RESIDENT_BYTES_DISCRETE,
+        DeviceType::Cpu => RESIDENT_BYTES.max(free_memory() / SHARE_OF_FREE),
+        _ => RESIDENT_BYTES,
+    }
+}
+
+/// Bytes that this process can have without making others swap; 0 where the system does not tell.
+pub fn free_memory() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let allowed = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    system.available_memory().min(allowed.unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -42,23 +74,39 @@ mod tests {
 
     const DEFAULT_BINDING: u64 = 128 << 20;
 
+    fn plan(rows: usize, dim: usize, nlist: usize, requested: Option<usize>) -> BatchPlan {
+        BatchPlan::new(rows, dim, nlist, requested, DEFAULT_BINDING, RESIDENT_BYTES)
+    }
+
     #[test]
     fn batches_of_32_mib() {
-        let plan = BatchPlan::new(1_000_000, 768, 3000, None, u64::MAX);
+        let plan = BatchPlan::new(1_000_000, 768, 3000, None, u64::MAX, RESIDENT_BYTES);
         assert_eq!(plan, BatchPlan { batch_rows: (32 << 20) / (768 * 4) + 1, resident: false });
     }
 
     #[test]
     fn a_voice_stays_on_the_device_and_a_long_one_does_not() {
-        assert!(BatchPlan::new(125_000, 768, 3205, None, DEFAULT_BINDING).resident);
-        assert!(!BatchPlan::new(4_000_000, 768, 9000, None, DEFAULT_BINDING).resident);
-        assert!(!BatchPlan::new(1000, 768, 20, Some(100), DEFAULT_BINDING).resident);
+        assert!(plan(125_000, 768, 3205, None).resident);
+        assert!(!plan(4_000_000, 768, 9000, None).resident);
+        assert!(!plan(1000, 768, 20, Some(100)).resident);
+    }
+
+    #[test]
+    fn the_cpu_engine_keeps_what_the_free_memory_allows() {
+        // A machine that runs this has more than nothing free, and less than 2⁵⁰ bytes.
+        assert!((1..1 << 50).contains(&free_memory()));
+        assert!(max_resident(DeviceType::Cpu) >= max_resident(DeviceType::IntegratedGpu));
+        let row_bytes = 4 * 768;
+        for (rows, resident) in [(1000, true), (1001, false)] {
+            let plan = BatchPlan::new(rows, 768, 20, None, u64::MAX, 1000 * row_bytes);
+            assert_eq!(plan.resident, resident, "{rows}");
+        }
     }
 
     #[test]
     fn a_batch_fits_every_binding() {
         for (dim, nlist, requested) in [(1, 1, None), (768, 10_000, Some(1 << 30)), (257, 1_000_000, Some(1 << 20))] {
-            let plan = BatchPlan::new(1 << 30, dim, nlist, requested, DEFAULT_BINDING);
+            let plan = plan(1 << 30, dim, nlist, requested);
             let rows = plan.batch_rows;
             assert!(rows >= 1 && rows * stride_of(dim) * 4 <= 128 << 20, "{plan:?}");
             assert!((rows.div_ceil(BLOCK) * nlist + nlist + 1 + rows) * 4 <= 128 << 20, "{plan:?}");
@@ -67,8 +115,8 @@ mod tests {
 
     #[test]
     fn small_inputs_are_one_batch() {
-        assert_eq!(BatchPlan::new(10, 4, 2, None, u64::MAX).batch_rows, 10);
-        assert_eq!(BatchPlan::new(0, 4, 2, None, u64::MAX).batch_rows, 1);
-        assert_eq!(BatchPlan::new(10, 4, 2, Some(3), DEFAULT_BINDING).batch_rows, 3);
+        assert_eq!(plan(10, 4, 2, None).batch_rows, 10);
+        assert_eq!(plan(0, 4, 2, None).batch_rows, 1);
+        assert_eq!(plan(10, 4, 2, Some(3)).batch_rows, 3);
     }
 }

@@ -1,11 +1,12 @@
 //! Adding rows to an index.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::build::Progress;
 use super::{Index, IndexKind, ProductQuantizer};
 use crate::cluster;
-use crate::device::{CentroidTable, Device, flat_codes};
+use crate::device::{Assignment, CentroidTable, Device, Matrix, flat_codes};
 use crate::error::{Error, Result};
 use crate::features::{FeatureSource, Normalized, for_each_batch};
 
@@ -24,6 +25,49 @@ impl Index {
         batch_rows: Option<usize>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
+        self.add_to(device, source, None, batch_rows, progress)
+    }
+
+    /// The same for rows whose lists are known, one label each: from [`Training::labels`](cluster::Training::labels),
+    /// [`Index::dissolve_short_lists`] or [`cluster::assign`]. An index without lists takes none. What faiss has as
+    /// `IndexIVF::add_core` with `precomputed_idx`.
+    ///
+    /// # Errors
+    /// As [`Index::add`]; [`Error::Parameter`] where labels are too few or too many, or name no list.
+    pub fn add_labelled(
+        &mut self,
+        device: &Device,
+        source: &dyn FeatureSource,
+        labels: &[u32],
+        batch_rows: Option<usize>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        self.check_labels(source, labels)?;
+        self.add_to(device, source, self.nlist().map(|_| labels), batch_rows, progress)
+    }
+
+    /// Fails where there is not a label of a list for each row of an index with lists, or one for any of another.
+    pub(super) fn check_labels(&self, source: &dyn FeatureSource, labels: &[u32]) -> Result<()> {
+        let nlist = self.nlist().unwrap_or(0);
+        let expected = if nlist == 0 { 0 } else { source.rows() };
+        if labels.len() != expected {
+            let remedy = format!("pass {expected}: one for each row of an index with lists");
+            return Err(Error::parameter("labels", format!("there are {}", labels.len()), remedy));
+        }
+        match labels.iter().find(|&&label| label as usize >= nlist) {
+            Some(label) => Err(Error::parameter("labels", label, format!("there are {nlist} lists"))),
+            None => Ok(()),
+        }
+    }
+
+    fn add_to(
+        &mut self,
+        device: &Device,
+        source: &dyn FeatureSource,
+        labels: Option<&[u32]>,
+        batch_rows: Option<usize>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
         self.check_width(source)?;
         if !self.is_trained() {
             return Err(Error::parameter("add", "the index is not trained", "train it first"));
@@ -37,7 +81,7 @@ impl Index {
             None => Ok(()),
         };
         if added.is_ok() {
-            added = self.add_kept(device, source, batch_rows, progress);
+            added = self.add_kept(device, source, labels, batch_rows, progress);
         }
         if let (Err(_), Some(refine)) = (&added, &mut refined) {
             refine.rows.to_mut().truncate(kept);
@@ -51,6 +95,7 @@ impl Index {
         &mut self,
         device: &Device,
         source: &dyn FeatureSource,
+        labels: Option<&[u32]>,
         batch_rows: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
@@ -60,9 +105,14 @@ impl Index {
         match &mut self.kind {
             IndexKind::Flat { rows } => append(Arc::make_mut(rows), source, batch_rows, progress)?,
             IndexKind::IvfFlat(ivf) => {
-                let table = device.centroid_table(&ivf.centroids, dim, metric)?;
-                let report = |rows| progress(Progress::Assigning { rows });
-                let labels = cluster::assign(device, source, &table, Some(batch_rows), report)?;
+                let labels = match labels {
+                    Some(labels) => Cow::Borrowed(labels),
+                    None => {
+                        let table = device.centroid_table(&ivf.centroids, dim, metric)?;
+                        let report = |rows| progress(Progress::Assigning { rows });
+                        Cow::Owned(cluster::assign(device, source, &table, Some(batch_rows), report)?)
+                    }
+                };
                 let mut grown = ivf.lists.grown(&labels);
                 for_each_batch(source, batch_rows, |start, batch| {
                     grown.put(batch);
@@ -78,7 +128,7 @@ impl Index {
             }
             IndexKind::IvfPqFastScan(ivf) => {
                 let table = device.centroid_table(&ivf.centroids, dim, metric)?;
-                let coarse = Some((&table, ivf.by_residual));
+                let coarse = Some(Coarse { table: &table, labels, by_residual: ivf.by_residual });
                 let (labels, codes) = encode(device, source, &ivf.pq, coarse, batch_rows, progress)?;
                 let mut grown = ivf.lists.grown(&labels);
                 grown.put(&codes);
@@ -109,13 +159,31 @@ fn append(
     copied
 }
 
-/// The flat code of each row, and its list where there is a coarse quantizer. With `by_residual` what is encoded is the
-/// row less its list's centroid.
+/// Where the lists of rows come from.
+struct Coarse<'a> {
+    table: &'a CentroidTable,
+    /// Where they are known.
+    labels: Option<&'a [u32]>,
+    /// What is encoded is the row less its list's centroid.
+    by_residual: bool,
+}
+
+impl Coarse<'_> {
+    /// The lists of rows, which begin with row `start` of all.
+    fn lists(&self, device: &Device, rows: &Matrix, start: usize) -> Result<Assignment> {
+        match self.labels {
+            Some(labels) => device.assignment(&labels[start..][..rows.rows()], self.table.nlist()),
+            None => device.nearest_centroid(rows, self.table),
+        }
+    }
+}
+
+/// The flat code of each row, and its list where there is a coarse quantizer.
 fn encode(
     device: &Device,
     source: &dyn FeatureSource,
     pq: &ProductQuantizer,
-    coarse: Option<(&CentroidTable, bool)>,
+    coarse: Option<Coarse<'_>>,
     batch_rows: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<u32>, Vec<u8>)> {
@@ -124,18 +192,77 @@ fn encode(
     let mut codes = Vec::with_capacity(source.rows() * pq.code_size());
     for_each_batch(source, batch_rows, |start, batch| {
         let rows = device.upload(batch, source.dim())?;
-        let nearest = coarse.map(|(table, _)| device.nearest_centroid(&rows, table)).transpose()?;
-        let residuals_of = match (&nearest, coarse) {
-            (Some(nearest), Some((table, true))) => Some((table, nearest)),
+        let lists = coarse.as_ref().map(|coarse| coarse.lists(device, &rows, start)).transpose()?;
+        let residuals_of = match (&lists, &coarse) {
+            (Some(lists), Some(Coarse { table, by_residual: true, .. })) => Some((*table, lists)),
             _ => None,
         };
         let words = device.pq_encode(&rows, &codebooks, residuals_of)?;
         codes.extend(flat_codes(&device.download(&words)?, pq.m()));
-        if let Some(nearest) = nearest {
-            labels.extend(device.download(&nearest.labels)?);
+        if let Some(lists) = lists {
+            labels.extend(device.download(&lists.labels)?);
         }
         progress(Progress::Assigning { rows: start + rows.rows() });
         Ok(())
     })?;
     Ok((labels, codes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::KMeansParams;
+    use crate::factory::Metric;
+    use crate::features::MemoryRows;
+
+    fn trained(factory: &str, metric: Metric, rows: &MemoryRows) -> (Index, Vec<u32>) {
+        let mut index = Index::new(&factory.parse().unwrap(), metric, rows.dim()).unwrap();
+        let params = KMeansParams { labels: true, ..KMeansParams::default() };
+        let training = index.train(&Device::cpu(), rows, &params, &mut |_| ()).unwrap();
+        (index, training.labels)
+    }
+
+    fn some_rows(count: usize, dim: usize) -> Vec<f32> {
+        (0..count * dim).map(|i| ((i * i) as f32 * 0.61).sin() + (i % dim) as f32).collect()
+    }
+
+    #[test]
+    fn labels_of_the_training_spare_an_assignment_and_change_nothing() {
+        let values = some_rows(500, 6);
+        let (rows, device) = (MemoryRows::new(&values, 6).unwrap(), Device::cpu());
+        for factory in
+            ["Flat", "IVF20,Flat", "L2norm,IVF20,Flat,RFlat", "PQ3x4fs", "IVF20,PQ3x4fs", "IVF20,PQ3x4fsr,RFlat"]
+        {
+            for metric in [Metric::L2, Metric::InnerProduct] {
+                let (mut usual, labels) = trained(factory, metric, &rows);
+                let mut labelled = usual.clone();
+                for batch_rows in [None, Some(70)] {
+                    usual.add(&device, &rows, batch_rows, &mut |_| ()).unwrap();
+                    let mut assigned = false;
+                    let progress = &mut |at| assigned |= matches!(at, Progress::Assigning { .. });
+                    labelled.add_labelled(&device, &rows, &labels, batch_rows, progress).unwrap();
+                    assert_eq!(labelled, usual, "{factory} {metric}");
+                    assert!(!assigned || factory.contains("PQ"), "{factory}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_labels_are_refused() {
+        let values = some_rows(500, 6);
+        let (rows, device) = (MemoryRows::new(&values, 6).unwrap(), Device::cpu());
+        let refused = |factory, labels: &[u32]| {
+            let mut index = trained(factory, Metric::L2, &rows).0;
+            let added = index.add_labelled(&device, &rows, labels, None, &mut |_| ());
+            assert_eq!(index.ntotal(), 0);
+            added.unwrap_err().to_string()
+        };
+        let few = refused("IVF20,Flat", &[0; 499]);
+        assert!(few.starts_with("labels: there are 499") && few.contains("pass 500"), "{few}");
+        let beyond = refused("IVF20,PQ3x4fs", &[20; 500]);
+        assert!(beyond.starts_with("labels: 20") && beyond.contains("there are 20 lists"), "{beyond}");
+        let without = refused("Flat", &[0; 500]);
+        assert!(without.starts_with("labels: there are 500") && without.contains("pass 0"), "{without}");
+    }
 }

@@ -110,7 +110,7 @@ impl Index {
 
     /// Trains the coarse quantizer and the codebooks on `source`, as far as the index has them. Codebooks are trained
     /// with the seed and the batches of `params` and faiss's own parameters otherwise. The report is that of the coarse
-    /// quantizer where there is one.
+    /// quantizer where there is one; labels that `params` asks for are what [`Index::add_labelled`] takes.
     ///
     /// # Errors
     /// As [`cluster::k_means`] and [`cluster::train_product_quantizer`]; [`Error::Parameter`] where the widths differ or
@@ -133,7 +133,14 @@ impl Index {
         let coarse = match nlist {
             None => None,
             Some(nlist) => {
-                let report = |iteration, rows| progress(Progress::Training { iteration, rows });
+                let report = |iteration, rows| {
+                    let labelling = iteration == params.iterations;
+                    progress(if labelling {
+                        Progress::Assigning { rows }
+                    } else {
+                        Progress::Training { iteration, rows }
+                    });
+                };
                 Some(cluster::k_means(device, source, nlist, metric, params, report)?)
             }
         };
@@ -150,11 +157,13 @@ impl Index {
         let (pq, code_training) = codes.unzip();
         let (centroids, training) = coarse.map(|trained| (trained.centroids, trained.training)).unzip();
         self.take_trained(centroids.unwrap_or_default(), pq);
-        let (Some(training), Some(code_training)) = (&training, &code_training) else {
-            return Ok(training.or(code_training).unwrap_or_default());
-        };
-        let warnings = [training.warnings.clone(), code_training.warnings.clone()].concat();
-        Ok(Training { warnings, ..training.clone() })
+        match (training, code_training) {
+            (Some(mut training), Some(code_training)) => {
+                training.warnings.extend(code_training.warnings);
+                Ok(training)
+            }
+            (training, code_training) => Ok(training.or(code_training).unwrap_or_default()),
+        }
     }
 
     fn take_trained(&mut self, trained: Vec<f32>, trained_pq: Option<ProductQuantizer>) {

@@ -17,20 +17,28 @@ impl Index {
     /// Takes out centroids to which fewer than `min_list` rows of `source` would fall, the ones with the fewest rows
     /// first, so that these rows fall to the next nearest centroids and may fill up other short lists. One list is left
     /// at least; nprobe becomes at most the number of lists. Returns how many were dissolved: none of an index without
-    /// lists. `progress` is told [`Progress::Assigning`], for each of two passes over the rows and mostly no more.
+    /// lists.
+    ///
+    /// `labels` are the lists of the rows, where they are known, and none where not; what [`Index::add_labelled`] takes
+    /// next is put there. `progress` is told [`Progress::Assigning`] for each pass over the rows: mostly one where lists
+    /// were known, else two.
     ///
     /// # Errors
-    /// [`Error::Parameter`] where the widths differ, the index is not trained or has rows; what the source or the device
-    /// reports. After an error the index is as it was.
+    /// [`Error::Parameter`] where the widths differ, the index is not trained or has rows, or labels are not one a row;
+    /// what the source or the device reports. After an error the index and the labels are as they were.
     pub fn dissolve_short_lists(
         &mut self,
         device: &Device,
         source: &dyn FeatureSource,
+        labels: &mut Vec<u32>,
         min_list: usize,
         batch_rows: Option<usize>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<usize> {
         self.check_width(source)?;
+        if !labels.is_empty() {
+            self.check_labels(source, labels)?;
+        }
         if !self.is_trained() || self.ntotal() > 0 {
             let found = format!("trained: {}, {} rows", self.is_trained(), self.ntotal());
             return Err(Error::parameter("min_list", found, "dissolve lists after training and before adding"));
@@ -42,23 +50,27 @@ impl Index {
             IndexKind::IvfPqFastScan(ivf) if min_list > 0 => ivf.centroids.clone(),
             _ => return Ok(0),
         };
-        let before = centroids.len() / self.dim;
+        let (before, mut found) = (centroids.len() / self.dim, labels.clone());
         // Until nothing is short: distances to fewer centroids are rounded otherwise, and a row may fall elsewhere.
         loop {
             let table = device.centroid_table(&centroids, self.dim, self.metric)?;
-            let report = |rows| progress(Progress::Assigning { rows });
-            let labels = cluster::assign(device, source, &table, batch_rows, report)?;
-            let kept = Lists::new(device, source, &table, &labels, min_list)?.dissolve(min_list);
+            if found.is_empty() {
+                let report = |rows| progress(Progress::Assigning { rows });
+                found = cluster::assign(device, source, &table, batch_rows, report)?;
+            }
+            let kept = Lists::new(device, source, &table, &found, min_list)?.dissolve(min_list);
             if !kept.contains(&false) {
                 break;
             }
             let kept = centroids.chunks_exact(self.dim).zip(kept).filter(|(_, kept)| *kept);
             centroids = kept.flat_map(|(centroid, _)| centroid).copied().collect();
+            found.clear();
         }
         let dissolved = before - centroids.len() / self.dim;
         if dissolved > 0 {
             self.set_centroids(centroids)?;
         }
+        *labels = found;
         Ok(dissolved)
     }
 
@@ -146,7 +158,8 @@ mod tests {
     /// How many lists were dissolved, the centroids that are left, and the rows that fall to each.
     fn dissolved(rows: &[f32], min_list: usize) -> (usize, Vec<f32>, Vec<usize>) {
         let (mut index, rows, device) = (index(), MemoryRows::new(rows, 1).unwrap(), Device::cpu());
-        let dissolved = index.dissolve_short_lists(&device, &rows, min_list, Some(3), &mut |_| ()).unwrap();
+        let dissolved =
+            index.dissolve_short_lists(&device, &rows, &mut Vec::new(), min_list, Some(3), &mut |_| ()).unwrap();
         assert_eq!((index.nlist(), index.nprobe()), (Some(4 - dissolved), Some((4 - dissolved).min(3))));
         index.add(&device, &rows, None, &mut |_| ()).unwrap();
         let IndexKind::IvfFlat(ivf) = index.kind() else { panic!("{:?}", index.kind()) };
@@ -192,7 +205,9 @@ mod tests {
     fn what_has_rows_or_no_lists() {
         let (rows, device) = (MemoryRows::new(&[1.0], 1).unwrap(), Device::cpu());
         let dissolve = |index: &mut Index, rows: &MemoryRows| {
-            index.dissolve_short_lists(&device, rows, 8, None, &mut |_| ()).map_err(|error| error.to_string())
+            index
+                .dissolve_short_lists(&device, rows, &mut Vec::new(), 8, None, &mut |_| ())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(dissolve(&mut Index::flat(1, Metric::L2, Vec::new()).unwrap(), &rows), Ok(0));
         let refused = |index: &mut Index, rows: &MemoryRows| dissolve(index, rows).unwrap_err();

@@ -16,9 +16,3 @@ pub(super) fn host_info() -> HostInfo {
         memory: system.total_memory(),
     }
 }
-
-/// Bytes of memory that are free for a program.
-pub fn free_memory() -> u64 {
-    let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
-    System::new_with_specifics(kinds).available_memory()
-}

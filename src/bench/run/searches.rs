@@ -64,9 +64,10 @@ fn build(machine: &Machine, loaded: &Loaded, factory: &str, quick: bool) -> Resu
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
         let mut index = Index::new(&spec, Metric::L2, loaded.workload.d)?;
-        let training = index.train(&machine.device, &rows, &KMeansParams::default(), &mut |_| ())?;
+        let params = KMeansParams { labels: true, ..KMeansParams::default() };
+        let training = index.train(&machine.device, &rows, &params, &mut |_| ())?;
         let train = lap();
-        index.add(&machine.device, &rows, None, &mut |_| ())?;
+        index.add_labelled(&machine.device, &rows, &training.labels, None, &mut |_| ())?;
         let add = lap();
         faiss::write_index(&index, &path, Existing::Replace)?;
         times.push([train, add, lap()]);

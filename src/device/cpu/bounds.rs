@@ -10,10 +10,10 @@ use rayon::prelude::*;
 
 use super::basis::centred;
 use super::byte_products::{self, BytePanel, ByteTile, byte_bounds};
-use super::compare::Compare;
+use super::compare::{Compare, Counts};
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
-use super::sketch::{Basis, RowSketches, Sketches};
+use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
 use crate::device::ranges::RowRanges;
 use crate::factory::Metric;
 
@@ -31,6 +31,8 @@ pub(crate) struct SketchTable {
     bias: Vec<f32>,
     /// Lengths of what is left of the vectors.
     rests: Vec<f32>,
+    /// Shares in further directions.
+    pub(super) finer: ByteShares,
     count: usize,
     /// Length of the longest vector or of the mean.
     pub(super) reach: f32,
@@ -63,12 +65,8 @@ impl SketchTable {
         bias.resize(count.next_multiple_of(PANEL), f32::NEG_INFINITY);
         let sketches = RowSketches::new(basis.clone(), vectors).blocks;
         let (mut rests, shares): (Vec<f32>, _) = if basis.bytes {
-            let (mut bytes, mut sides) = (Vec::with_capacity(count * width), Vec::with_capacity(count));
-            for block in &sketches {
-                bytes.extend_from_slice(&block.bytes);
-                sides.extend_from_slice(&block.sides);
-            }
-            let some = bytes.par_chunks(PANEL * width).zip(sides.par_chunks(PANEL));
+            let ByteShares { shares, sides, .. } = ByteShares::all(sketches.iter().map(|some| &some.bytes));
+            let some = shares.par_chunks(PANEL * width).zip(sides.par_chunks(PANEL));
             let panels = some.map(|(bytes, sides)| BytePanel::new(bytes, sides, width)).collect();
             (sides.iter().map(|side| side.rest).collect(), Shares::Bytes(panels))
         } else {
@@ -77,7 +75,8 @@ impl SketchTable {
             (rests, Shares::Floats(panels(&floats, basis.floats())))
         };
         rests.resize(bias.len(), 0.0);
-        Self { basis, metric, shares, bias, rests, count, reach }
+        let finer = ByteShares::all(sketches.iter().map(|some| &some.finer));
+        Self { basis, metric, shares, bias, rests, finer, count, reach }
     }
 
     /// The directions that the sketches were made with.
@@ -85,13 +84,13 @@ impl SketchTable {
         &self.basis
     }
 
-    /// Puts the vectors nearest to each row into its pool, which is empty, by exact distance; returns how many vectors
-    /// were compared exactly. Inner products are negated.
-    pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> usize {
+    /// Puts the vectors nearest to each row into its pool, which is empty, by exact distance. Inner products are
+    /// negated.
+    pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> Counts {
         let Work { pools, among, near, bounding } = work;
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
-        let mut compared = 0;
+        let mut counts = Counts::default();
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
             self.bound(first..end, pools.len(), sketches, bounding);
@@ -107,15 +106,17 @@ impl SketchTable {
                 let bounds = &mut bounds[r * (end - first)..][..end - first];
                 let rest = match &self.shares {
                     Shares::Floats(_) => sketches.floats[r * self.basis.floats() + self.basis.width],
-                    Shares::Bytes(_) => sketches.sides[r].rest,
+                    Shares::Bytes(_) => sketches.bytes.sides[r].rest,
                 };
                 let near =
                     near.and_then(|near| (near[r] as usize).checked_sub(first)).filter(|&at| at < vectors.len() / dim);
-                let compare = Compare { table: self, row, rest, rests, bounds, first, vectors, near, seeds, nearest };
-                compared += arch.dispatch(compare);
+                let finer = sketches.finer.of(r);
+                let compare =
+                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, near, seeds, nearest };
+                counts += arch.dispatch(compare);
             }
         }
-        compared
+        counts
     }
 
     /// Writes the bounds of `rows` rows' scores with the vectors of a range of whole panels, row-major.
@@ -165,7 +166,7 @@ fn write_byte_bounds(
     const TILE: usize = byte_products::ROWS;
     let Some(byte_bounds) = byte_bounds() else { return };
     let stride = biases.len();
-    let rows = sketches.bytes.chunks(TILE * width).zip(sketches.sides.chunks(TILE));
+    let rows = sketches.bytes.shares.chunks(TILE * width).zip(sketches.bytes.sides.chunks(TILE));
     for ((bytes, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * stride)) {
         tile.renew(bytes, sides, width);
         for ((panel, bias), at) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
@@ -212,6 +213,15 @@ mod tests {
         (0..count * DIM).map(|at| value(at / DIM, at % DIM)).collect()
     }
 
+    /// A linear congruential generator: as much in every direction.
+    fn noise(seed: u64) -> impl FnMut() -> f32 {
+        let mut state = seed;
+        move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32
+        }
+    }
+
     /// Tables of floats, and of bytes where the machine has them.
     fn tables(vectors: &[f32], metric: Metric) -> Vec<SketchTable> {
         let bases = [false, true].into_iter().filter(|&bytes| !bytes || byte_bounds().is_some());
@@ -232,8 +242,9 @@ mod tests {
                 // A bad hint costs comparisons, and changes nothing.
                 let near = (k == 1).then_some(&[4999; 20][..]);
                 let work = Work { pools, among: None, near, bounding: &mut room.bounding };
-                let compared = table.nearest(&all, &rows, &sketches, work);
-                assert!(k != 8 || compared < 20 * 5000 / 4, "{metric} {k}: {compared} were compared");
+                let Counts { reached, compared } = table.nearest(&all, &rows, &sketches, work);
+                assert!(k != 8 || reached < 20 * 5000 / 4, "{metric} {k}: {reached} were left");
+                assert!((20 * k..=reached).contains(&compared), "{metric} {k}: {compared} of {reached} were compared");
                 for (row, pool) in rows.chunks_exact(DIM).zip(pools) {
                     let key = |v| {
                         let distance = crate::device::exact_distance(metric, row, v);
@@ -276,32 +287,46 @@ mod tests {
 
     #[test]
     fn no_bound_is_below_its_score() {
-        let (all, rows) = (vectors(300, 3), vectors(15, 4));
+        let mut noise = noise(3);
+        let [all, rows] = [vectors(300, 3), vectors(15, 4)].map(|v| v.iter().map(|x| x + noise()).collect::<Vec<_>>());
         let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
         for table in tables(&all, Metric::L2) {
             let (mut bounding, mean) = (Bounding::default(), &table.basis.mean);
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
             table.bound(0..table.bias.len(), 15, &sketches, &mut bounding);
-            let bounds = bounding.bounds.chunks_exact(table.bias.len());
-            for (row, bounds) in centred(&rows, mean).chunks_exact(DIM).zip(bounds) {
-                for (vector, &bound) in centred(&all, mean).chunks_exact(DIM).zip(bounds) {
-                    let score = dot(row, vector) - 0.5 * dot(vector, vector);
+            let Bounding { bounds, seeds, .. } = &mut bounding;
+            let (mut slack, mut finer_slack) = (0.0, 0.0);
+            for (r, row) in rows.chunks_exact(DIM).enumerate() {
+                let bounds = &mut bounds[r * table.bias.len()..][..table.bias.len()];
+                let rest = if table.basis.bytes {
+                    sketches.bytes.sides[r].rest
+                } else {
+                    sketches.floats[(r + 1) * table.basis.floats() - 1]
+                };
+                let (rests, finer, nearest) = (&table.rests[..], sketches.finer.of(r), &mut Smallest::default());
+                let (vectors, near, first) = (&all[..], None, 0);
+                let compare =
+                    Compare { table: &table, row, rest, rests, finer, bounds, first, vectors, near, seeds, nearest };
+                let row = centred(row, mean);
+                for (at, vector) in centred(&all, mean).chunks_exact(DIM).enumerate() {
+                    let score = dot(&row, vector) - 0.5 * dot(vector, vector);
+                    let bound = compare.bounds[at];
+                    let finer = compare.finer_bound(bound, at);
                     assert!(f64::from(bound) >= score, "{bound} < {score}");
-                    let loosest = 3.0 * (dot(row, row) * dot(vector, vector)).sqrt();
+                    assert!(f64::from(finer) >= score, "{finer} < {score}");
+                    let loosest = 3.0 * (dot(&row, &row) * dot(vector, vector)).sqrt();
                     assert!(f64::from(bound) <= score + loosest, "{bound} tells nothing of {score}");
+                    slack += f64::from(bound) - score;
+                    finer_slack += f64::from(finer) - score;
                 }
             }
+            assert!(finer_slack < 0.7 * slack, "{finer_slack} {slack}");
         }
     }
 
     #[test]
     fn vectors_without_a_direction_have_no_sketches() {
-        // A linear congruential generator: as much in every direction.
-        let mut state = 1u64;
-        let mut noise = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32
-        };
+        let mut noise = noise(1);
         let noise: Vec<f32> = (0..3000 * 768).map(|_| noise()).collect();
         assert!(Basis::of(&noise, 768).is_none());
         assert!(Basis::of(&vectors(255, 5), DIM).is_none(), "they are few");

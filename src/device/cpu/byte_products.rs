@@ -1,4 +1,5 @@
-//! Products of sketches in bytes, four multiply-adds a lane and instruction, for machines with AVX-512 VNNI.
+//! Products of sketches in bytes: one by one on any machine, and for those with AVX-512 VNNI in tiles, four multiply-adds a
+//! lane and instruction.
 
 use super::scores::PANEL;
 
@@ -16,6 +17,21 @@ pub(super) struct Side {
     pub length: f32,
     /// Length of what is not in the shares.
     pub rest: f32,
+}
+
+impl Side {
+    /// Bounds the product of what two vectors' shares, whose bytes have this product, and what is not in them stand for.
+    #[inline(always)]
+    pub fn bound(&self, other: &Self, product: i32) -> f32 {
+        let held = self.scale * other.scale * product as f32;
+        held + self.error * other.length + self.length * other.error + self.rest * other.rest
+    }
+}
+
+/// Σ x·y: compilers know how to do this with the instructions of any machine.
+#[inline(always)]
+pub(super) fn byte_product(x: &[i8], y: &[i8]) -> i32 {
+    x.iter().zip(y).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
 }
 
 /// Vectors as the products take them.

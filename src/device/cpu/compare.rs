@@ -1,8 +1,11 @@
 //! A row compared with the vectors whose bounds allow them to be near.
 
+use std::ops::AddAssign;
+
 use pulp::{Simd, WithSimd};
 
 use super::bounds::SketchTable;
+use super::byte_products::{Side, byte_product};
 use super::distance::distance;
 use super::scores::PANEL;
 use super::select_topk::Smallest;
@@ -15,6 +18,8 @@ pub(super) struct Compare<'a> {
     /// Length of what is left of it, and of the vectors.
     pub rest: f32,
     pub rests: &'a [f32],
+    /// Its shares in further directions, where there are such.
+    pub finer: Option<(&'a [i8], &'a Side)>,
     pub bounds: &'a mut [f32],
     /// Number of the first vector.
     pub first: usize,
@@ -25,23 +30,37 @@ pub(super) struct Compare<'a> {
     pub nearest: &'a mut Smallest,
 }
 
+/// How much bounds left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    /// Vectors whose first bound reached the best score known.
+    pub reached: usize,
+    /// Vectors that were compared.
+    pub compared: usize,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.reached += other.reached;
+        self.compared += other.compared;
+    }
+}
+
 impl WithSimd for Compare<'_> {
-    type Output = usize;
+    type Output = Counts;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) -> usize {
+    fn with_simd<S: Simd>(mut self, simd: S) -> Counts {
         let count = self.vectors.len() / self.row.len();
-        let mut compared = 0;
-        if let Some(near) = self.near {
-            compared += self.take(simd, near);
-        } else if self.first == 0 {
-            compared += self.seed(simd);
-        }
-        // Vectors that are left out, or were compared before, have a bound of −∞.
-        let least = match self.nearest.kth() {
-            Some(kth) => Scale::of(simd, self.table, self.row).least_score(kth).max(f32::MIN),
-            None => f32::MIN,
+        let taken = match self.near {
+            Some(near) => self.take(simd, near),
+            None if self.first == 0 => self.seed(simd),
+            None => 0,
         };
+        let mut counts = Counts { reached: taken, compared: taken };
+        // Vectors that are left out, or were compared before, have a bound of −∞.
+        let scale = Scale::of(simd, self.table, self.row);
+        let mut least = self.nearest.kth().map_or(f32::MIN, |kth| scale.least_score(kth).max(f32::MIN));
         for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
             let mut within = false;
             for &bound in bounds {
@@ -53,15 +72,20 @@ impl WithSimd for Compare<'_> {
             for (bounds, first) in bounds.as_chunks::<8>().0.iter().zip((first..count).step_by(8)) {
                 if bounds.iter().any(|&bound| may_reach(bound, least)) {
                     for (&bound, at) in bounds.iter().zip(first..count) {
-                        if may_reach(bound, least) {
+                        if !may_reach(bound, least) {
+                            continue;
+                        }
+                        counts.reached += 1;
+                        if may_reach(self.finer_bound(bound, at), least) {
                             self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
-                            compared += 1;
+                            counts.compared += 1;
+                            least = least.max(scale.least_score(self.nearest.float_bound()));
                         }
                     }
                 }
             }
         }
-        compared
+        counts
     }
 }
 
@@ -97,6 +121,17 @@ impl Compare<'_> {
             self.take(simd, self.seeds.candidate(rank) as usize);
         }
         seeds
+    }
+
+    /// The bound with further shares in place of the lengths of what is left.
+    #[inline(always)]
+    pub fn finer_bound(&self, bound: f32, at: usize) -> f32 {
+        match (self.finer, self.table.finer.of(self.first + at)) {
+            (Some((own, side)), Some((theirs, other))) => {
+                bound - self.rest * self.rests[at] + side.bound(other, byte_product(own, theirs))
+            }
+            _ => bound,
+        }
     }
 
     /// Compares a vector, and leaves it out from then on; returns 1.

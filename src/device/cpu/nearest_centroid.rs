@@ -70,13 +70,12 @@ fn by_bounds(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances
     };
     let first = at_a_time.min(rows.rows);
     let tried = some(0, &mut labels[..first], &mut distances[..first]);
-    if tried > first * table.nlist() / WORTH {
+    if tried.reached > first * table.nlist() / WORTH {
         return Ok(None);
     }
     let rest = labels[first..].par_chunks_mut(at_a_time).zip(distances[first..].par_chunks_mut(at_a_time));
-    let compared =
-        rest.enumerate().map(|(chunk, (labels, distances))| some(first + chunk * at_a_time, labels, distances) as u64);
-    let compared = tried as u64 + compared.sum::<u64>();
+    let each = |(chunk, (labels, distances))| some(first + chunk * at_a_time, labels, distances).compared as u64;
+    let compared = tried.compared as u64 + rest.enumerate().map(each).sum::<u64>();
     *sketches.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(labels.to_vec());
     Ok(Some(compared))
 }

@@ -3,7 +3,8 @@
 //! A vector's sketch is its shares in a few orthonormal directions, and the length of what is left of it. What is left of
 //! two vectors has a product of at most the product of its lengths (Cauchy and Schwarz), so that two sketches tell how
 //! large the product of the vectors can be. Where the machine multiplies bytes quickly, shares are bytes, and what they
-//! lose is bounded in the same way.
+//! lose is bounded in the same way. Shares in further directions, always bytes, then tell more of the few vectors that are
+//! left.
 
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,9 @@ use crate::factory::Metric;
 const FEWEST: usize = 256;
 /// The narrowest vectors that are worth it.
 const NARROWEST: usize = 128;
+/// All directions, the further ones among them: one part of d, and no fewer.
+const ALL_OF_DIM: usize = 2;
+const ALL_LEAST: usize = 192;
 /// The share of the vectors' energy that the directions hold at least, or bounds would tell nothing.
 const ENERGY: f64 = 0.5;
 /// Rows that a thread takes at a time, at most: a panel is read once for all of them.
@@ -36,9 +40,14 @@ pub(crate) struct Basis {
     pub(super) bytes: bool,
     /// Taken off every vector first: sketches of short vectors tell more.
     pub(super) mean: Vec<f32>,
-    /// The directions in panels.
+    first: Turn,
+    finer: Turn,
+}
+
+/// Directions in panels, and the mean's share in each, negated.
+#[derive(Debug)]
+struct Turn {
     panels: Vec<f32>,
-    /// The mean's share in each, negated.
     bias: Vec<f32>,
 }
 
@@ -48,21 +57,18 @@ pub(crate) struct Directions {
     pub mean: Vec<f32>,
     /// Row-major.
     pub rows: Vec<f32>,
+    /// Those that come next.
+    finer: Vec<f32>,
 }
 
 impl Directions {
     /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
     pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
-        Self::of(vectors, dim, (dim / 6).max(64))
+        Self::of(vectors, dim, width_of_floats(dim), 0)
     }
 
-    /// As many as suit shares that are bytes.
-    fn for_bytes(vectors: &[f32], dim: usize) -> Option<Self> {
-        Self::of(vectors, dim, (dim / 4).max(128))
-    }
-
-    /// `width` of them or a few more. More leave fewer vectors to compare, and take longer.
-    fn of(vectors: &[f32], dim: usize, width: usize) -> Option<Self> {
+    /// `width` of them or a few more, and further ones up to `all`. More leave fewer vectors to compare, and take longer.
+    fn of(vectors: &[f32], dim: usize, width: usize, all: usize) -> Option<Self> {
         if vectors.len() < FEWEST * dim || dim < NARROWEST {
             return None;
         }
@@ -71,14 +77,47 @@ impl Directions {
             mean.iter_mut().zip(vector).for_each(|(m, &x)| *m += f64::from(x));
         }
         let mean: Vec<f32> = mean.iter().map(|m| (m / (vectors.len() / dim) as f64) as f32).collect();
-        let (rows, energy) = principal_directions(vectors, &mean, width.next_multiple_of(PANEL));
-        (energy >= ENERGY).then_some(Self { mean, rows })
+        let width = width.next_multiple_of(PANEL);
+        let finer = all.min(dim).saturating_sub(width).next_multiple_of(PANEL);
+        let ([rows, finer], energy) = principal_directions(vectors, &mean, width, finer);
+        (energy >= ENERGY).then_some(Self { mean, rows, finer })
     }
 
     /// The mean's share in each, negated.
     pub fn bias(&self) -> Vec<f32> {
-        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &self.mean);
-        self.rows.chunks_exact(self.mean.len()).map(share).collect()
+        bias(&self.rows, &self.mean)
+    }
+}
+
+fn width_of_floats(dim: usize) -> usize {
+    (dim / 6).max(64)
+}
+
+fn width_of_bytes(dim: usize) -> usize {
+    (dim / 4).max(128)
+}
+
+fn bias(directions: &[f32], mean: &[f32]) -> Vec<f32> {
+    let share = |direction| -exact_distance(Metric::InnerProduct, direction, mean);
+    directions.chunks_exact(mean.len()).map(share).collect()
+}
+
+impl Turn {
+    fn new(directions: &[f32], mean: &[f32]) -> Self {
+        Self { panels: panels(directions, mean.len()), bias: bias(directions, mean) }
+    }
+
+    fn width(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Shares of rows, each with room for one more number behind them.
+    fn shares(&self, rows: &[f32], dim: usize, packed: &mut Vec<f32>, shares: &mut Vec<f32>) {
+        let stride = self.width() + 1;
+        shares.clear();
+        shares.resize(rows.len() / dim * stride, 0.0);
+        let take = &mut WriteAll { scores: shares, stride };
+        pulp::Arch::new().dispatch(Scores { rows, dim, panels: &self.panels, bias: &self.bias, packed, take });
     }
 }
 
@@ -90,9 +129,11 @@ impl Basis {
 
     /// The same with shares in bytes or not.
     pub(super) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
-        let found = if bytes { Directions::for_bytes(vectors, dim) } else { Directions::for_floats(vectors, dim) }?;
-        let (bias, panels) = (found.bias(), panels(&found.rows, dim));
-        Some(Self { dim, width: bias.len(), bytes, panels, mean: found.mean, bias })
+        let width = if bytes { width_of_bytes(dim) } else { width_of_floats(dim) };
+        let found = Directions::of(vectors, dim, width, (dim / ALL_OF_DIM).max(ALL_LEAST))?;
+        let Directions { mean, rows, finer } = &found;
+        let (first, finer) = (Turn::new(rows, mean), Turn::new(finer, mean));
+        Some(Self { dim, width: first.width(), bytes, first, finer, mean: found.mean })
     }
 
     /// Floats of a sketch whose shares are floats.
@@ -107,21 +148,14 @@ impl Basis {
 
     /// Sketches of a few rows, in the memory that is there.
     pub(super) fn sketch(&self, rows: &[f32], packed: &mut Vec<f32>, sketches: &mut Sketches) {
-        let arch = pulp::Arch::new();
-        let Sketches { floats, bytes, sides } = sketches;
-        let count = rows.len() / self.dim;
-        floats.clear();
-        floats.resize(count * self.floats(), 0.0);
-        let take = &mut WriteAll { scores: floats, stride: self.floats() };
-        arch.dispatch(Scores { rows, dim: self.dim, panels: &self.panels, bias: &self.bias, packed, take });
-        arch.dispatch(Rest { basis: self, rows, sketches: floats });
+        let Sketches { floats, further, bytes, finer } = sketches;
+        self.first.shares(rows, self.dim, packed, floats);
+        self.finer.shares(rows, self.dim, packed, further);
+        pulp::Arch::new().dispatch(Rest { basis: self, rows, sketches: floats, further });
         if self.bytes {
-            bytes.clear();
-            bytes.resize(count * self.width, 0);
-            sides.clear();
-            sides.resize(count, Side::default());
-            arch.dispatch(Bytes { width: self.width, floats, bytes, sides });
+            bytes.renew(floats, self.width);
         }
+        finer.renew(further, self.finer.width());
     }
 }
 
@@ -130,10 +164,55 @@ impl Basis {
 pub(crate) struct Sketches {
     /// [row][shares, the length of what is left]; empty where shares are bytes and the sketches are kept.
     pub(super) floats: Vec<f32>,
-    /// Where shares are bytes: [row][width].
-    pub(super) bytes: Vec<i8>,
-    /// Where shares are bytes: what they stand for.
-    pub(super) sides: Vec<Side>,
+    /// The same of the further directions; empty where the sketches are kept.
+    further: Vec<f32>,
+    /// The shares where they are bytes.
+    pub(super) bytes: ByteShares,
+    /// The shares in further directions.
+    pub(super) finer: ByteShares,
+}
+
+/// Shares in bytes.
+#[derive(Debug, Default)]
+pub(super) struct ByteShares {
+    /// Shares a vector; there are none of any vector where this is 0.
+    width: usize,
+    /// [vector][width].
+    pub shares: Vec<i8>,
+    /// What they stand for.
+    pub sides: Vec<Side>,
+}
+
+impl ByteShares {
+    /// Makes these the shares of a few rows, [row][shares, the length of what is left].
+    fn renew(&mut self, floats: &[f32], width: usize) {
+        let count = if width == 0 { 0 } else { floats.len() / (width + 1) };
+        self.width = width;
+        self.shares.clear();
+        self.shares.resize(count * width, 0);
+        self.sides.clear();
+        self.sides.resize(count, Side::default());
+        if count > 0 {
+            pulp::Arch::new().dispatch(Bytes { width, floats, bytes: &mut self.shares, sides: &mut self.sides });
+        }
+    }
+
+    /// All of them, one behind the other.
+    pub fn all<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            all.width = part.width;
+            all.shares.extend_from_slice(&part.shares);
+            all.sides.extend_from_slice(&part.sides);
+        }
+        all
+    }
+
+    /// Those of one vector.
+    #[inline(always)]
+    pub fn of(&self, vector: usize) -> Option<(&[i8], &Side)> {
+        Some((&self.shares[vector * self.width..][..self.width], self.sides.get(vector)?))
+    }
 }
 
 /// Sketches of all rows of a matrix.
@@ -154,6 +233,7 @@ impl RowSketches {
             if basis.bytes {
                 sketches.floats = Vec::new();
             }
+            sketches.further = Vec::new();
             sketches
         };
         let blocks = rows.par_chunks(ROWS * basis.dim).map(some).collect();
@@ -161,12 +241,13 @@ impl RowSketches {
     }
 }
 
-/// Writes the length of what is left of each row. Rounding is allowed for here: with r² + ε‖x‖² for r², the product of two
+/// Writes the length of what is left of each row, by the first directions and by all. Rounding is allowed for here: with r² + ε‖x‖² for r², the product of two
 /// such lengths is at least r·r' + ε‖x‖‖x'‖.
 struct Rest<'a> {
     basis: &'a Basis,
     rows: &'a [f32],
     sketches: &'a mut [f32],
+    further: &'a mut [f32],
 }
 
 impl WithSimd for Rest<'_> {
@@ -174,13 +255,18 @@ impl WithSimd for Rest<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Basis { dim, width, mean, .. } = self.basis;
+        let Basis { dim, width, mean, finer, .. } = self.basis;
         let rounding = self.basis.rounding();
-        for (row, sketch) in self.rows.chunks_exact(*dim).zip(self.sketches.chunks_exact_mut(width + 1)) {
-            let (shares, rest) = sketch.split_at_mut(*width);
+        let further = self.further.chunks_exact_mut(finer.width() + 1);
+        let sketches = self.sketches.chunks_exact_mut(width + 1).zip(further);
+        for (row, (sketch, further)) in self.rows.chunks_exact(*dim).zip(sketches) {
             let length = distance(simd, Metric::L2, row, mean);
-            let left = length - distance(simd, Metric::InnerProduct, shares, shares);
-            rest[0] = (left.max(0.0) + rounding * length).sqrt();
+            let mut left = length;
+            for (sketch, width) in [(sketch, *width), (further, finer.width())] {
+                let (shares, rest) = sketch.split_at_mut(width);
+                left -= distance(simd, Metric::InnerProduct, shares, shares);
+                rest[0] = (left.max(0.0) + rounding * length).sqrt();
+            }
         }
     }
 }

@@ -79,21 +79,33 @@ fn products(rows: &[f32], dim: usize, panels: &[f32], count: usize) -> Vec<f32> 
     products
 }
 
-/// Gram and Schmidt, twice: once leaves what rounding put back. A row that others make up becomes zeros.
+/// Gram and Schmidt, twice: once leaves what rounding put back. A row that others make up becomes zeros. What the rows of
+/// a panel have in common with those before it is taken off all at once.
 fn orthonormalize(rows: &mut [f32], dim: usize) {
     const GONE: f64 = 1e-5;
-    for at in 0..rows.len() / dim {
-        let (done, rest) = rows.split_at_mut(at * dim);
-        let row = &mut rest[..dim];
+    for first in (0..rows.len() / dim).step_by(PANEL) {
+        let (done, rest) = rows.split_at_mut(first * dim);
+        let end = rest.len().min(PANEL * dim);
+        let block = &mut rest[..end];
+        let done = (first > 0).then(|| (panels(done, dim), panels(&transposed(done, dim), first)));
         for _ in 0..2 {
-            let before = squares(row).sqrt();
-            for direction in done.chunks_exact(dim) {
-                let share = exact_distance(Metric::InnerProduct, row, direction);
-                row.iter_mut().zip(direction).for_each(|(x, d)| *x -= share * d);
+            let before: Vec<f64> = block.chunks_exact(dim).map(|row| squares(row).sqrt()).collect();
+            if let Some((by_row, by_column)) = &done {
+                let shares = products(block, dim, by_row, first);
+                let common = products(&shares, first, by_column, dim);
+                block.iter_mut().zip(common).for_each(|(x, common)| *x -= common);
             }
-            let length = squares(row).sqrt();
-            let scale = if length > GONE * before { 1.0 / length } else { 0.0 };
-            row.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+            for (at, before) in before.into_iter().enumerate() {
+                let (done, rest) = block.split_at_mut(at * dim);
+                let row = &mut rest[..dim];
+                for direction in done.chunks_exact(dim) {
+                    let share = exact_distance(Metric::InnerProduct, row, direction);
+                    row.iter_mut().zip(direction).for_each(|(x, d)| *x -= share * d);
+                }
+                let length = squares(row).sqrt();
+                let scale = if length > GONE * before { 1.0 / length } else { 0.0 };
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ impl Search<'_> {
         Room::lend(|room| {
             let Room { pools, packed, sketches, bounding, .. } = room;
             let pools = pools.renew(queries, k);
-            table.basis().sketch(asked, packed, sketches);
+            table.basis().sketch(asked, true, packed, sketches);
             let among = Some((self.ranges, first));
             table.nearest(self.rows, asked, sketches, Work { pools, among, near: None, bounding });
             self.write(pools, rows, distances);

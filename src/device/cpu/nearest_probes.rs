@@ -30,7 +30,7 @@ pub(crate) fn nearest_probes(
             let pools = pools.renew(rows.len() / dim, nprobe);
             match &table.sketch {
                 Some(sketch) => {
-                    sketch.basis().sketch(rows, packed, sketches);
+                    sketch.basis().sketch(rows, false, packed, sketches);
                     sketch.nearest(centroids, rows, sketches, Work { pools, among: None, near: None, bounding });
                 }
                 None => arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) }),

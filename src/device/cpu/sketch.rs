@@ -146,16 +146,20 @@ impl Basis {
         (self.dim + 16) as f32 * f32::EPSILON / 2.0
     }
 
-    /// Sketches of a few rows, in the memory that is there.
-    pub(super) fn sketch(&self, rows: &[f32], packed: &mut Vec<f32>, sketches: &mut Sketches) {
-        let Sketches { floats, further, bytes, finer } = sketches;
+    /// Sketches of a few rows, in the memory that is there. The `finer` shares, too, which take as long again and are worth
+    /// it where many vectors are left.
+    pub(super) fn sketch(&self, rows: &[f32], finer: bool, packed: &mut Vec<f32>, sketches: &mut Sketches) {
+        let Sketches { floats, further, bytes, finer: finer_bytes } = sketches;
         self.first.shares(rows, self.dim, packed, floats);
-        self.finer.shares(rows, self.dim, packed, further);
+        further.clear();
+        if finer {
+            self.finer.shares(rows, self.dim, packed, further);
+        }
         pulp::Arch::new().dispatch(Rest { basis: self, rows, sketches: floats, further });
         if self.bytes {
             bytes.renew(floats, self.width);
         }
-        finer.renew(further, self.finer.width());
+        finer_bytes.renew(further, self.finer.width());
     }
 }
 
@@ -229,7 +233,7 @@ impl RowSketches {
     pub fn new(basis: Arc<Basis>, rows: &[f32]) -> Self {
         let some = |rows: &[f32]| {
             let mut sketches = Sketches::default();
-            Room::lend(|room| basis.sketch(rows, &mut room.packed, &mut sketches));
+            Room::lend(|room| basis.sketch(rows, true, &mut room.packed, &mut sketches));
             if basis.bytes {
                 sketches.floats = Vec::new();
             }
@@ -257,15 +261,14 @@ impl WithSimd for Rest<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Basis { dim, width, mean, finer, .. } = self.basis;
         let rounding = self.basis.rounding();
-        let further = self.further.chunks_exact_mut(finer.width() + 1);
-        let sketches = self.sketches.chunks_exact_mut(width + 1).zip(further);
-        for (row, (sketch, further)) in self.rows.chunks_exact(*dim).zip(sketches) {
+        let mut further = self.further.chunks_exact_mut(finer.width() + 1);
+        for (row, sketch) in self.rows.chunks_exact(*dim).zip(self.sketches.chunks_exact_mut(width + 1)) {
             let length = distance(simd, Metric::L2, row, mean);
             let mut left = length;
-            for (sketch, width) in [(sketch, *width), (further, finer.width())] {
-                let (shares, rest) = sketch.split_at_mut(width);
+            for sketch in [Some(sketch), further.next()].into_iter().flatten() {
+                let Some((rest, shares)) = sketch.split_last_mut() else { continue };
                 left -= distance(simd, Metric::InnerProduct, shares, shares);
-                rest[0] = (left.max(0.0) + rounding * length).sqrt();
+                *rest = (left.max(0.0) + rounding * length).sqrt();
             }
         }
     }

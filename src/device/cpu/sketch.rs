@@ -179,7 +179,6 @@ pub(crate) struct Sketches {
 /// Shares in bytes.
 #[derive(Debug, Default)]
 pub(super) struct ByteShares {
-    /// Shares a vector; there are none of any vector where this is 0.
     width: usize,
     /// [vector][width].
     pub shares: Vec<i8>,
@@ -212,10 +211,11 @@ impl ByteShares {
         all
     }
 
-    /// Those of one vector.
+    /// Those of one vector, where there are any.
     #[inline(always)]
     pub fn of(&self, vector: usize) -> Option<(&[i8], &Side)> {
-        Some((&self.shares[vector * self.width..][..self.width], self.sides.get(vector)?))
+        let side = self.sides.get(vector)?;
+        Some((&self.shares[vector * self.width..][..self.width], side))
     }
 }
 

@@ -2,6 +2,8 @@
 //! feature is experimental there, so nothing needs it, and no method with it is taken before its answers were held against
 //! those of all products.
 
+use std::env;
+
 use pollster::block_on;
 use wgpu::CooperativeScalarType::{F16, F32};
 use wgpu::Features;
@@ -17,14 +19,19 @@ pub(crate) enum Matrices {
     Sixteen,
 }
 
+/// `off` leaves matrix units alone, for a driver that fails with them.
+const SWITCH: &str = "RVC_GPU_INDEX_MATRICES";
+
 const FEATURES: Features =
     Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(Features::SHADER_F16).union(Features::SUBGROUP);
 
 impl Matrices {
     /// The larger that an adapter has.
     fn of(adapter: &wgpu::Adapter) -> Option<Self> {
-        let there =
-            if adapter.features().contains(FEATURES) { adapter.cooperative_matrix_properties() } else { vec![] };
+        if !adapter.features().contains(FEATURES) || env::var_os(SWITCH).is_some_and(|value| value == "off") {
+            return None;
+        }
+        let there = adapter.cooperative_matrix_properties();
         let fits = |size: u32| {
             let is = move |p: &wgpu::CooperativeMatrixProperties| {
                 [p.m_size, p.n_size, p.k_size] == [size; 3] && (p.ab_type, p.cr_type) == (F16, F32)

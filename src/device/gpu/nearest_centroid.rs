@@ -82,21 +82,33 @@ fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
     if !autotune::pays(multiply_adds) || table.sketches.basis(gpu, &table.centroids)?.is_none() {
         return Ok(by_products);
     }
+    let few = rows.rows.min(TRIED);
+    let fastest = measured(gpu, rows, few, table, by_products)?.into_iter().min_by_key(|(time, _)| *time);
+    let fastest = fastest.map_or(by_products, |(_, method)| method);
+    Ok(*table.sketches.fastest.get_or_init(|| fastest))
+}
+
+/// What all products and each kind of sketches take for the first `few` rows. A method that fails, or that a driver has
+/// find other labels than all products, is none to take.
+fn measured(
+    gpu: &Gpu,
+    rows: &Matrix,
+    few: usize,
+    table: &CentroidTable,
+    by_products: Method,
+) -> Result<Vec<(Duration, Method)>> {
     let stopwatch = Stopwatch::new(gpu)?;
     let tried = |method| -> Result<(Duration, Vec<u32>)> {
         // Each begins without a guess.
-        let few = Matrix::new(rows.data.clone(), rows.rows.min(TRIED), rows.dim, rows.stride);
+        let few = Matrix::new(rows.data.clone(), few, rows.dim, rows.stride);
         let (steps, found) = by(gpu, &few, table, method)?;
         let time = stopwatch.median(&steps)?;
         Ok((time, gpu.download(found.labels.gpu(gpu, LABEL)?, few.rows)?))
     };
     let (time, labels) = tried(by_products)?;
-    // One that fails, or that a driver has find others, is none to take.
     let time_of = |method| tried(method).ok().filter(|(_, found)| *found == labels).map(|(time, _)| (time, method));
     let sketches = gpu.shares().iter().filter_map(|&shares| time_of(Method::Sketches(shares)));
-    let fastest = iter::once((time, by_products)).chain(sketches).min_by_key(|(time, _)| *time);
-    let fastest = fastest.map_or(by_products, |(_, method)| method);
-    Ok(*table.sketches.fastest.get_or_init(|| fastest))
+    Ok(iter::once((time, by_products)).chain(sketches).collect())
 }
 
 fn by(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, method: Method) -> Result<(Vec<Step>, Assignment)> {
@@ -237,6 +249,34 @@ pub(super) fn parts(tile: Tile, rows: usize, nlist: usize) -> ([u32; 3], usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::{Device, Engine, broken};
+
+    /// Rows that vary in a few directions only.
+    fn in_few_directions(count: usize, seed: usize) -> Vec<f32> {
+        let wave = |i: usize| (i * 7919 % 1009) as f32 / 504.5 - 1.0;
+        let value = |i, j| (0..6).map(|d| wave(i * 31 + seed + d * 17) * ((j * (d + 1)) as f32 * 0.7).sin()).sum();
+        (0..count * 128).map(|at| value(at / 128, at % 128)).collect()
+    }
+
+    #[test]
+    fn a_method_that_finds_other_labels_is_not_taken() {
+        let methods = |swap| {
+            broken::SWAP.set(swap);
+            let Ok(device @ Device { engine: Engine::Gpu(gpu), .. }) = &Device::gpu("llvmpipe/vulkan") else {
+                eprintln!("no llvmpipe here: no kernel was broken");
+                return None;
+            };
+            let table = device.centroid_table(&in_few_directions(300, 2), 128, Metric::L2).unwrap();
+            let rows = device.upload(&in_few_directions(200, 1), 128).unwrap();
+            let found = measured(gpu, &rows, 150, &table, Method::Tile(Tile::ALL[2])).unwrap();
+            broken::SWAP.set(None);
+            Some(found.into_iter().map(|(_, method)| method).collect::<Vec<_>>())
+        };
+        let Some(all) = methods(None) else { return };
+        assert!(all.len() >= 3, "{all:?}");
+        let right = methods(Some(("compare", "b.score > a.score ||", "b.score < a.score ||")));
+        assert_eq!(right, Some(vec![Method::Tile(Tile::ALL[2])]));
+    }
 
     #[test]
     fn centroids_are_shared_out_where_rows_are_few() {

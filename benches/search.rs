@@ -33,6 +33,7 @@ fn main() -> Result<()> {
     let default = ["-:-".to_string()];
     for setting in if rest.len() > 1 { &rest[1..] } else { &default } {
         let params = parse(setting)?;
+        searcher.prepare(&params);
         let live = &queries[..queries.len().min(LIVE * source.dim())];
         let all = time(&searcher, &queries, &params, REPEATS[0])?;
         let live = time(&searcher, live, &params, REPEATS[1])?;

@@ -142,7 +142,11 @@ impl Host {
             Rows::F16 => RowFormat::F16,
         };
         Ok(match device.is_cpu() {
-            true => Self::Cpu(Box::new(Blender::new(Searcher::new(index, device)?))),
+            true => {
+                let searcher = Searcher::new(index, device)?;
+                searcher.prepare(&args.asked.params());
+                Self::Cpu(Box::new(Blender::new(searcher)))
+            }
             false => Self::Gpu(LiveVoice::new(index, device, format)?),
         })
     }

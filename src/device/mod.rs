@@ -34,6 +34,7 @@ pub use rows::{RowFormat, RowSet};
 pub use stages::{BlendOutcome, BlendedRows};
 
 pub(crate) use cpu::blend::Neighborhood;
+pub(crate) use cpu::exact_topk::ENOUGH;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 #[cfg(test)]
 pub(crate) use gpu::broken;

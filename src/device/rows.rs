@@ -67,7 +67,7 @@ impl RowSet {
     }
 
     /// Makes rows on the CPU engine ready for being searched as a whole again and again: takes as long as a search of about
-    /// a hundred queries, and a quarter of a byte a float. Others are ready as they are.
+    /// two hundred queries, and half a byte a float. Others are ready as they are.
     pub fn prepare(&self, metric: Metric) {
         if let Ok(rows) = self.host("prepare") {
             self.sketches[metric as usize].get_or_init(|| {

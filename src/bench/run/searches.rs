@@ -108,6 +108,7 @@ fn search(
     params: SearchParams,
     quick: bool,
 ) -> Result<SearchResult> {
+    searcher.prepare(&params);
     let mut found = searcher.search(&loaded.queries, K, &params)?;
     let run = || {
         let begun = Instant::now();

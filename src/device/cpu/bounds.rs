@@ -4,13 +4,14 @@
 //! of what tells vectors apart, as with features of speech. What is found is what comparing all would find.
 
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::basis::centred;
-use super::byte_products::{self, BytePanel, ByteTile, byte_bounds};
-use super::compare::{Compare, Counts};
+use super::byte_products::{self, BytePanel, ByteTile, Side, byte_bounds};
+use super::compare::{Compare, Counts, Start};
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
 use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
@@ -93,47 +94,78 @@ impl SketchTable {
         let mut counts = Counts::default();
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
-            self.bound(first..end, pools.len(), sketches, bounding);
+            self.bound(first..end, 0..pools.len(), sketches, bounding);
             let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
-            if let Some((ranges, number)) = among {
-                for (bounds, row) in bounds.chunks_exact_mut(end - first).zip(number..) {
-                    leave_out_others(ranges.of(row), first, bounds, allowed);
+            let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
+            let each = rows.chunks_exact(dim).zip(&mut *pools).zip(bounds.chunks_exact_mut(end - first));
+            for (r, ((row, nearest), bounds)) in each.enumerate() {
+                if let Some((ranges, number)) = among {
+                    leave_out_others(ranges.of(number + r), first, bounds, allowed);
                 }
-            }
-            let rests = &self.rests[first..end];
-            let vectors = &vectors[first * dim..self.count.min(end) * dim];
-            for (r, (row, nearest)) in rows.chunks_exact(dim).zip(&mut *pools).enumerate() {
-                let bounds = &mut bounds[r * (end - first)..][..end - first];
-                let rest = match &self.shares {
-                    Shares::Floats(_) => sketches.floats[r * self.basis.floats() + self.basis.width],
-                    Shares::Bytes(_) => sketches.bytes.sides[r].rest,
+                let start = match near.map(|near| near[r] as usize) {
+                    Some(near) if (first..first + vectors.len() / dim).contains(&near) => Start::At(near - first),
+                    None if first == 0 => Start::Likely,
+                    _ => Start::Done,
                 };
-                let near =
-                    near.and_then(|near| (near[r] as usize).checked_sub(first)).filter(|&at| at < vectors.len() / dim);
-                let finer = sketches.finer.of(r);
+                let (rest, finer) = self.of_row(sketches, r);
                 let compare =
-                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, near, seeds, nearest };
+                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
                 counts += arch.dispatch(compare);
             }
         }
         counts
     }
 
-    /// Writes the bounds of `rows` rows' scores with the vectors of a range of whole panels, row-major.
-    fn bound(&self, range: Range<usize>, rows: usize, sketches: &Sketches, bounding: &mut Bounding) {
+    /// The same where the ranges of each row are few of all vectors: these are bounded alone.
+    pub(super) fn nearest_within(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) {
+        let Work { pools, among, bounding, .. } = work;
+        let Some((ranges, number)) = among else { return };
+        let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
+        for (r, (row, nearest)) in rows.chunks_exact(dim).zip(pools).enumerate() {
+            let (rest, finer) = self.of_row(sketches, r);
+            let mut start = Start::Likely;
+            for range in ranges.of(number + r).iter().filter(|range| !range.is_empty()) {
+                let (first, end) = (range.start as usize / PANEL * PANEL, (range.end as usize).next_multiple_of(PANEL));
+                self.bound(first..end, r..r + 1, sketches, bounding);
+                let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
+                leave_out_others(slice::from_ref(range), first, bounds, allowed);
+                let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
+                let nearest = &mut *nearest;
+                let compare =
+                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
+                arch.dispatch(compare);
+                start = Start::Done;
+            }
+        }
+    }
+
+    /// The length of what is left of a row, and its shares in further directions.
+    fn of_row<'a>(&self, sketches: &'a Sketches, row: usize) -> (f32, Option<(&'a [i8], &'a Side)>) {
+        let rest = match &self.shares {
+            Shares::Floats(_) => sketches.floats[row * self.basis.floats() + self.basis.width],
+            Shares::Bytes(_) => sketches.bytes.sides[row].rest,
+        };
+        (rest, sketches.finer.of(row))
+    }
+
+    /// Writes the bounds of some rows' scores with the vectors of a range of whole panels, row-major.
+    fn bound(&self, vectors: Range<usize>, rows: Range<usize>, sketches: &Sketches, bounding: &mut Bounding) {
         let Bounding { bounds, packed, tile, .. } = bounding;
-        bounds.resize(rows * range.len(), 0.0);
-        let bias = &self.bias[range.clone()];
+        bounds.resize(rows.len() * vectors.len(), 0.0);
+        let bias = &self.bias[vectors.clone()];
         match &self.shares {
             Shares::Floats(panels) => {
                 let dim = self.basis.floats();
-                let panels = &panels[range.start * dim..range.end * dim];
-                let take = &mut WriteAll { scores: bounds, stride: range.len() };
-                pulp::Arch::new().dispatch(Scores { rows: &sketches.floats, dim, panels, bias, packed, take });
+                let panels = &panels[vectors.start * dim..vectors.end * dim];
+                let rows = &sketches.floats[rows.start * dim..rows.end * dim];
+                let take = &mut WriteAll { scores: bounds, stride: vectors.len() };
+                pulp::Arch::new().dispatch(Scores { rows, dim, panels, bias, packed, take });
             }
             Shares::Bytes(panels) => {
-                let panels = &panels[range.start / PANEL..range.end / PANEL];
-                write_byte_bounds(panels, bias, sketches, self.basis.width, tile, bounds);
+                let panels = &panels[vectors.start / PANEL..vectors.end / PANEL];
+                let width = self.basis.width;
+                let shares = &sketches.bytes.shares[rows.start * width..rows.end * width];
+                write_byte_bounds(panels, bias, (shares, &sketches.bytes.sides[rows]), tile, bounds);
             }
         }
     }
@@ -154,21 +186,20 @@ fn leave_out_others(ranges: &[Range<u32>], first: usize, bounds: &mut [f32], all
     bounds.copy_from_slice(allowed);
 }
 
-/// Writes the bounds of rows and panels, row-major.
+/// Writes the bounds of rows, in bytes, and panels, row-major.
 fn write_byte_bounds(
     panels: &[BytePanel],
     biases: &[f32],
-    sketches: &Sketches,
-    width: usize,
+    (shares, sides): (&[i8], &[Side]),
     tile: &mut ByteTile,
     bounds: &mut [f32],
 ) {
     const TILE: usize = byte_products::ROWS;
-    let Some(byte_bounds) = byte_bounds() else { return };
-    let stride = biases.len();
-    let rows = sketches.bytes.shares.chunks(TILE * width).zip(sketches.bytes.sides.chunks(TILE));
-    for ((bytes, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * stride)) {
-        tile.renew(bytes, sides, width);
+    let Some(byte_bounds) = byte_bounds(sides.len()) else { return };
+    let (stride, width) = (biases.len(), shares.len() / sides.len());
+    let rows = shares.chunks(TILE * width).zip(sides.chunks(TILE));
+    for ((shares, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * stride)) {
+        tile.renew(shares, sides, width);
         for ((panel, bias), at) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
             byte_bounds(tile, panel, bias, &mut bounds[at..], stride);
         }
@@ -224,7 +255,7 @@ mod tests {
 
     /// Tables of floats, and of bytes where the machine has them.
     fn tables(vectors: &[f32], metric: Metric) -> Vec<SketchTable> {
-        let bases = [false, true].into_iter().filter(|&bytes| !bytes || byte_bounds().is_some());
+        let bases = [false, true].into_iter().filter(|&bytes| !bytes || byte_bounds(1).is_some());
         bases
             .map(|bytes| Arc::new(Basis::with_shares(vectors, DIM, bytes).expect("they are correlated")))
             .map(|basis| SketchTable::new(basis, vectors, metric))
@@ -266,21 +297,21 @@ mod tests {
         ranges.push([3990..4000, 0..3000]);
         ranges.push(std::iter::once(5..8));
         ranges.push([]);
-        for table in tables(&all, Metric::L2) {
+        for (table, within) in tables(&all, Metric::L2).iter().flat_map(|table| [(table, false), (table, true)]) {
             let mut room = Room::default();
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
             let pools = room.pools.renew(3, 20);
-            table.nearest(
-                &all,
-                &rows,
-                &sketches,
-                Work { pools, among: Some((&ranges, 0)), near: None, bounding: &mut room.bounding },
-            );
+            let work = Work { pools: &mut *pools, among: Some((&ranges, 0)), near: None, bounding: &mut room.bounding };
+            if within {
+                table.nearest_within(&all, &rows, &sketches, work);
+            } else {
+                table.nearest(&all, &rows, &sketches, work);
+            }
             for ((query, row), pool) in rows.chunks_exact(DIM).enumerate().zip(pools) {
                 let key = |at: u32| crate::device::exact_distance(Metric::L2, row, &all[at as usize * DIM..][..DIM]);
                 let mut expected: Vec<u32> = ranges.of(query).iter().cloned().flatten().collect();
                 expected.sort_by(|&a, &b| key(a).total_cmp(&key(b)).then(a.cmp(&b)));
-                assert!(pool.sorted().map(|(_, at)| at).eq(expected.into_iter().take(20)), "query {query}");
+                assert!(pool.sorted().map(|(_, at)| at).eq(expected.into_iter().take(20)), "query {query} {within}");
             }
         }
     }
@@ -293,7 +324,7 @@ mod tests {
         for table in tables(&all, Metric::L2) {
             let (mut bounding, mean) = (Bounding::default(), &table.basis.mean);
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
-            table.bound(0..table.bias.len(), 15, &sketches, &mut bounding);
+            table.bound(0..table.bias.len(), 0..15, &sketches, &mut bounding);
             let Bounding { bounds, seeds, .. } = &mut bounding;
             let (mut slack, mut finer_slack) = (0.0, 0.0);
             for (r, row) in rows.chunks_exact(DIM).enumerate() {
@@ -304,9 +335,9 @@ mod tests {
                     sketches.floats[(r + 1) * table.basis.floats() - 1]
                 };
                 let (rests, finer, nearest) = (&table.rests[..], sketches.finer.of(r), &mut Smallest::default());
-                let (vectors, near, first) = (&all[..], None, 0);
+                let (vectors, start, first) = (&all[..], Start::Done, 0);
                 let compare =
-                    Compare { table: &table, row, rest, rests, finer, bounds, first, vectors, near, seeds, nearest };
+                    Compare { table: &table, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
                 let row = centred(row, mean);
                 for (at, vector) in centred(&all, mean).chunks_exact(DIM).enumerate() {
                     let score = dot(&row, vector) - 0.5 * dot(vector, vector);

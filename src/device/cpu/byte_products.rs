@@ -91,15 +91,21 @@ impl ByteTile {
 /// `stride` after those of the row before; as many rows are written as have room.
 pub(super) type ByteBounds = fn(&ByteTile, &BytePanel, bias: &[f32; PANEL], bounds: &mut [f32], stride: usize);
 
-/// The function for this machine, where it has the instructions.
-pub(super) fn byte_bounds() -> Option<ByteBounds> {
+/// The function for so many rows on this machine, where it has the instructions.
+pub(super) fn byte_bounds(rows: usize) -> Option<ByteBounds> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
-        // SAFETY: the machine has what the function is compiled for.
-        return Some(|tile, panel, bias, bounds, stride| unsafe {
-            avx512::byte_bounds(tile, panel, bias, bounds, stride)
+        // SAFETY: the machine has what the functions are compiled for.
+        return Some(match rows {
+            1 => |tile, panel, bias, bounds, stride| unsafe {
+                avx512::byte_bounds::<1>(tile, panel, bias, bounds, stride)
+            },
+            _ => |tile, panel, bias, bounds, stride| unsafe {
+                avx512::byte_bounds::<ROWS>(tile, panel, bias, bounds, stride)
+            },
         });
     }
+    let _ = rows;
     None
 }
 
@@ -109,17 +115,18 @@ mod avx512 {
 
     use pulp::cast;
 
-    use super::{BytePanel, ByteTile, PANEL, ROWS};
+    use super::{BytePanel, ByteTile, PANEL};
 
+    /// Of the tile's first N rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn byte_bounds(
+    pub(super) fn byte_bounds<const N: usize>(
         tile: &ByteTile,
         panel: &BytePanel,
         bias: &[f32; PANEL],
         bounds: &mut [f32],
         stride: usize,
     ) {
-        let mut sums = [[_mm512_setzero_si512(); 2]; ROWS];
+        let mut sums = [[_mm512_setzero_si512(); 2]; N];
         for (sums, &start) in sums.iter_mut().zip(&tile.start) {
             *sums = [_mm512_set1_epi32(start); 2];
         }

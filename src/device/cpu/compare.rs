@@ -24,10 +24,21 @@ pub(super) struct Compare<'a> {
     /// Number of the first vector.
     pub first: usize,
     pub vectors: &'a [f32],
-    /// One that is likely to be near.
-    pub near: Option<usize>,
+    /// What is compared before all others.
+    pub start: Start,
     pub seeds: &'a mut Smallest,
     pub nearest: &'a mut Smallest,
+}
+
+/// What is compared first, so that bounds have a score to reach.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    /// A vector that is likely to be near.
+    At(usize),
+    /// Those that sketches say are nearest, as many as are wanted.
+    Likely,
+    /// Nothing: others were compared before.
+    Done,
 }
 
 /// How much bounds left.
@@ -52,10 +63,10 @@ impl WithSimd for Compare<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Counts {
         let count = self.vectors.len() / self.row.len();
-        let taken = match self.near {
-            Some(near) => self.take(simd, near),
-            None if self.first == 0 => self.seed(simd),
-            None => 0,
+        let taken = match self.start {
+            Start::At(near) => self.take(simd, near),
+            Start::Likely => self.seed(simd),
+            Start::Done => 0,
         };
         let mut counts = Counts { reached: taken, compared: taken };
         // Vectors that are left out, or were compared before, have a bound of −∞.

@@ -17,8 +17,10 @@ use crate::factory::Metric;
 const QUERIES: usize = 512;
 /// Bytes of rows that stay in a core's cache while all queries of a group are compared with them.
 const BLOCK: usize = 128 << 10;
-/// Queries that are worth making sketches of all rows for.
+/// Comparisons that are worth making sketches of all rows for, in so many of each row.
 const MANY: usize = 128;
+/// A query is compared with as many rows at least where its own sketch is worth it.
+pub(crate) const ENOUGH: usize = 128;
 
 pub(crate) fn exact_topk(
     queries: &Matrix,
@@ -58,13 +60,14 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Bounds, where queries are compared with most of the rows and enough has been asked to have them.
+    /// Bounds, where queries are compared with many rows and enough has been asked to have them.
     fn table<'a>(&self, rows: &'a RowSet) -> Option<&'a SketchTable> {
         let queries = self.ranges.queries();
-        if (0..queries).any(|query| self.ranges.candidates(query) < rows.rows / 2) {
+        let compared: usize = (0..queries).map(|query| self.ranges.candidates(query)).sum();
+        if compared < ENOUGH * queries {
             return None;
         }
-        if queries >= MANY {
+        if compared >= MANY * rows.rows {
             rows.prepare(self.metric);
         }
         rows.sketch(self.metric)
@@ -74,12 +77,18 @@ impl Search<'_> {
     fn by_bounds(&self, table: &SketchTable, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
         let queries = rows.len() / k;
         let asked = &self.queries[first * self.dim..][..queries * self.dim];
+        let most = |query| self.ranges.candidates(query) >= self.rows.len() / self.dim / 2;
+        let whole = (first..first + queries).all(most);
         Room::lend(|room| {
             let Room { pools, packed, sketches, bounding, .. } = room;
             let pools = pools.renew(queries, k);
-            table.basis().sketch(asked, true, packed, sketches);
-            let among = Some((self.ranges, first));
-            table.nearest(self.rows, asked, sketches, Work { pools, among, near: None, bounding });
+            table.basis().sketch(asked, whole, packed, sketches);
+            let work = Work { pools: &mut *pools, among: Some((self.ranges, first)), near: None, bounding };
+            if whole {
+                table.nearest(self.rows, asked, sketches, work);
+            } else {
+                table.nearest_within(self.rows, asked, sketches, work);
+            }
             self.write(pools, rows, distances);
         });
     }

@@ -23,7 +23,7 @@ use crate::factory::Metric;
 const FEWEST: usize = 256;
 /// The narrowest vectors that are worth it.
 const NARROWEST: usize = 128;
-/// All directions, the further ones among them: one part of d, and no fewer.
+/// Directions with the further ones: one in so many of d, and no fewer. They leave about two centroids to a row.
 const ALL_OF_DIM: usize = 2;
 const ALL_LEAST: usize = 192;
 /// The share of the vectors' energy that the directions hold at least, or bounds would tell nothing.
@@ -124,7 +124,7 @@ impl Turn {
 impl Basis {
     /// Directions for vectors like these; none where sketches of them would not pay.
     pub fn of(vectors: &[f32], dim: usize) -> Option<Self> {
-        Self::with_shares(vectors, dim, byte_bounds().is_some())
+        Self::with_shares(vectors, dim, byte_bounds(1).is_some())
     }
 
     /// The same with shares in bytes or not.

@@ -20,7 +20,7 @@ const BLOCK: usize = 128 << 10;
 /// Comparisons that are worth making sketches of all rows for, in so many of each row.
 const MANY: usize = 128;
 /// A query is compared with as many rows at least where its own sketch is worth it.
-pub(crate) const ENOUGH: usize = 128;
+pub(crate) const ENOUGH: usize = 256;
 
 pub(crate) fn exact_topk(
     queries: &Matrix,
@@ -82,7 +82,7 @@ impl Search<'_> {
         Room::lend(|room| {
             let Room { pools, packed, sketches, bounding, .. } = room;
             let pools = pools.renew(queries, k);
-            table.basis().sketch(asked, whole, packed, sketches);
+            table.basis().sketch(asked, true, packed, sketches);
             let work = Work { pools: &mut *pools, among: Some((self.ranges, first)), near: None, bounding };
             if whole {
                 table.nearest(self.rows, asked, sketches, work);

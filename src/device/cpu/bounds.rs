@@ -128,6 +128,7 @@ impl SketchTable {
                 let (first, end) = (range.start as usize / PANEL * PANEL, (range.end as usize).next_multiple_of(PANEL));
                 self.bound(first..end, r..r + 1, sketches, bounding);
                 let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
+                let bounds = &mut bounds[..end - first];
                 leave_out_others(slice::from_ref(range), first, bounds, allowed);
                 let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
                 let nearest = &mut *nearest;
@@ -151,7 +152,11 @@ impl SketchTable {
     /// Writes the bounds of some rows' scores with the vectors of a range of whole panels, row-major.
     fn bound(&self, vectors: Range<usize>, rows: Range<usize>, sketches: &Sketches, bounding: &mut Bounding) {
         let Bounding { bounds, packed, tile, .. } = bounding;
-        bounds.resize(rows.len() * vectors.len(), 0.0);
+        let room = rows.len() * vectors.len();
+        if bounds.len() < room {
+            bounds.resize(room, 0.0);
+        }
+        let bounds = &mut bounds[..room];
         let bias = &self.bias[vectors.clone()];
         match &self.shares {
             Shares::Floats(panels) => {

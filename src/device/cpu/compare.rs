@@ -72,32 +72,39 @@ impl WithSimd for Compare<'_> {
         // Vectors that are left out, or were compared before, have a bound of −∞.
         let scale = Scale::of(simd, self.table, self.row);
         let mut least = self.nearest.kth().map_or(f32::MIN, |kth| scale.least_score(kth).max(f32::MIN));
-        for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
-            let mut within = false;
-            for &bound in bounds {
-                within |= may_reach(bound, least);
-            }
-            if !within {
-                continue;
-            }
-            for (bounds, first) in bounds.as_chunks::<8>().0.iter().zip((first..count).step_by(8)) {
-                if bounds.iter().any(|&bound| may_reach(bound, least)) {
-                    for (&bound, at) in bounds.iter().zip(first..count) {
-                        if !may_reach(bound, least) {
-                            continue;
-                        }
-                        counts.reached += 1;
-                        if may_reach(self.finer_bound(bound, at), least) {
-                            self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
-                            counts.compared += 1;
-                            least = least.max(scale.least_score(self.nearest.float_bound()));
-                        }
-                    }
+        for panel in 0..self.bounds.len() / PANEL {
+            let bounds = &self.bounds.as_chunks::<PANEL>().0[panel];
+            let mut left = reaching(bounds, least);
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let (bound, at) = (self.bounds.as_chunks::<PANEL>().0[panel][lane], panel * PANEL + lane);
+                // The last panel is filled up with what never reaches, unless it is no number.
+                if !may_reach(bound, least) || at >= count {
+                    continue;
+                }
+                counts.reached += 1;
+                if may_reach(self.finer_bound(bound, at), least) {
+                    self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
+                    counts.compared += 1;
+                    least = least.max(scale.least_score(self.nearest.float_bound()));
                 }
             }
         }
         counts
     }
+}
+
+/// The bounds of a panel that may reach, a bit each. All are looked at, which needs no branches; most panels have none.
+#[inline(always)]
+fn reaching(bounds: &[f32; PANEL], least: f32) -> u32 {
+    const { assert!(PANEL == u32::BITS as usize) };
+    let mut within = false;
+    for &bound in bounds {
+        within |= may_reach(bound, least);
+    }
+    let bit = |(lane, &bound): (usize, &f32)| u32::from(may_reach(bound, least)) << lane;
+    if within { bounds.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit) } else { 0 }
 }
 
 /// A bound of NaN tells nothing.

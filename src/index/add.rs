@@ -127,10 +127,12 @@ impl Index {
                 whole.append(&codes);
             }
             IndexKind::IvfPqFastScan(ivf) => {
-                let table = device.centroid_table(&ivf.centroids, dim, metric)?;
-                let coarse = Some(Coarse { table: &table, labels, by_residual: ivf.by_residual });
-                let (labels, codes) = encode(device, source, &ivf.pq, coarse, batch_rows, progress)?;
-                let mut grown = ivf.lists.grown(&labels);
+                let by_residual = ivf.by_residual;
+                let needed = labels.is_none() || by_residual;
+                let table = needed.then(|| device.centroid_table(&ivf.centroids, dim, metric)).transpose()?;
+                let coarse = table.as_ref().map(|table| Coarse { table, labels, by_residual });
+                let (found, codes) = encode(device, source, &ivf.pq, coarse, batch_rows, progress)?;
+                let mut grown = ivf.lists.grown(labels.unwrap_or(&found));
                 grown.put(&codes);
                 ivf.lists = grown.finish();
             }
@@ -178,7 +180,7 @@ impl Coarse<'_> {
     }
 }
 
-/// The flat code of each row, and its list where there is a coarse quantizer.
+/// The flat code of each row, and its list where a coarse quantizer has to find it.
 fn encode(
     device: &Device,
     source: &dyn FeatureSource,
@@ -188,7 +190,7 @@ fn encode(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<u32>, Vec<u8>)> {
     let codebooks = device.codebooks(pq.codebooks(), pq.m())?;
-    let mut labels = Vec::with_capacity(if coarse.is_some() { source.rows() } else { 0 });
+    let mut labels = Vec::new();
     let mut codes = Vec::with_capacity(source.rows() * pq.code_size());
     for_each_batch(source, batch_rows, |start, batch| {
         let rows = device.upload(batch, source.dim())?;
@@ -199,8 +201,8 @@ fn encode(
         };
         let words = device.pq_encode(&rows, &codebooks, residuals_of)?;
         codes.extend(flat_codes(&device.download(&words)?, pq.m()));
-        if let Some(lists) = lists {
-            labels.extend(device.download(&lists.labels)?);
+        if let (Some(lists), Some(Coarse { labels: None, .. })) = (&lists, &coarse) {
+            labels.extend_from_slice(&device.view(&lists.labels)?);
         }
         progress(Progress::Assigning { rows: start + rows.rows() });
         Ok(())

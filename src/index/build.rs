@@ -133,13 +133,9 @@ impl Index {
         let coarse = match nlist {
             None => None,
             Some(nlist) => {
-                let report = |iteration, rows| {
-                    let labelling = iteration == params.iterations;
-                    progress(if labelling {
-                        Progress::Assigning { rows }
-                    } else {
-                        Progress::Training { iteration, rows }
-                    });
+                let report = |iteration, rows| match iteration == params.iterations {
+                    true => progress(Progress::Assigning { rows }),
+                    false => progress(Progress::Training { iteration, rows }),
                 };
                 Some(cluster::k_means(device, source, nlist, metric, params, report)?)
             }

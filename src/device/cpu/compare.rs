@@ -72,13 +72,12 @@ impl WithSimd for Compare<'_> {
         // Vectors that are left out, or were compared before, have a bound of −∞.
         let scale = Scale::of(simd, self.table, self.row);
         let mut least = self.nearest.kth().map_or(f32::MIN, |kth| scale.least_score(kth).max(f32::MIN));
-        for panel in 0..self.bounds.len() / PANEL {
-            let bounds = &self.bounds.as_chunks::<PANEL>().0[panel];
+        for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
             let mut left = reaching(bounds, least);
             while left != 0 {
                 let lane = left.trailing_zeros() as usize;
                 left &= left - 1;
-                let (bound, at) = (self.bounds.as_chunks::<PANEL>().0[panel][lane], panel * PANEL + lane);
+                let (bound, at) = (bounds[lane], first + lane);
                 // The last panel is filled up with what never reaches, unless it is no number.
                 if !may_reach(bound, least) || at >= count {
                     continue;

@@ -17,8 +17,10 @@ use crate::factory::Metric;
 const QUERIES: usize = 512;
 /// Bytes of rows that stay in a core's cache while all queries of a group are compared with them.
 const BLOCK: usize = 128 << 10;
-/// Comparisons that are worth making sketches of all rows for, in so many of each row.
+/// Comparisons that are worth making the sketch of a row for, and rows whose sketches take as long to make as finding the
+/// directions does.
 const MANY: usize = 128;
+const DIRECTIONS: usize = 1 << 15;
 /// A query is compared with as many rows at least where its own sketch is worth it.
 pub(crate) const ENOUGH: usize = 256;
 
@@ -67,7 +69,7 @@ impl Search<'_> {
         if compared < ENOUGH * queries {
             return None;
         }
-        if compared >= MANY * rows.rows {
+        if compared >= MANY * (rows.rows + DIRECTIONS) {
             rows.prepare(self.metric);
         }
         rows.sketch(self.metric)

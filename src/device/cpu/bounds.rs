@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::basis::centred;
 use super::byte_products::{self, BytePanel, ByteTile, Side, byte_bounds};
-use super::compare::{Compare, Counts, Start};
+use super::compare::{Compare, CompareNear, Counts, Reached};
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
 use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
@@ -92,24 +92,42 @@ impl SketchTable {
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
         let mut counts = Counts::default();
+        if let Some(near) = near {
+            let near = &near[..pools.len()];
+            arch.dispatch(CompareNear { metric: self.metric, rows, vectors, dim, near, nearest: &mut *pools });
+            counts = Counts { reached: near.len(), compared: near.len() };
+        }
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
             self.bound(first..end, 0..pools.len(), sketches, bounding);
-            let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
+            let Bounding { bounds, seeds, reached, allowed, .. } = &mut *bounding;
             let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
             let each = rows.chunks_exact(dim).zip(&mut *pools).zip(bounds.chunks_exact_mut(end - first));
             for (r, ((row, nearest), bounds)) in each.enumerate() {
                 if let Some((ranges, number)) = among {
                     leave_out_others(ranges.of(number + r), first, bounds, allowed);
                 }
-                let start = match near.map(|near| near[r] as usize) {
-                    Some(near) if (first..first + vectors.len() / dim).contains(&near) => Start::At(near - first),
-                    None if first == 0 => Start::Likely,
-                    _ => Start::Done,
-                };
+                let near = near.map(|near| near[r] as usize);
+                if let Some(bound) = near.and_then(|near| bounds.get_mut(near.wrapping_sub(first))) {
+                    // It was compared.
+                    *bound = f32::NEG_INFINITY;
+                }
+                let likely_first = near.is_none() && first == 0;
                 let (rest, finer) = self.of_row(sketches, r);
-                let compare =
-                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
+                let compare = Compare {
+                    table: self,
+                    row,
+                    rest,
+                    rests,
+                    finer,
+                    bounds,
+                    first,
+                    vectors,
+                    likely_first,
+                    seeds,
+                    reached,
+                    nearest,
+                };
                 counts += arch.dispatch(compare);
             }
         }
@@ -123,19 +141,31 @@ impl SketchTable {
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         for (r, (row, nearest)) in rows.chunks_exact(dim).zip(pools).enumerate() {
             let (rest, finer) = self.of_row(sketches, r);
-            let mut start = Start::Likely;
+            let mut likely_first = true;
             for range in ranges.of(number + r).iter().filter(|range| !range.is_empty()) {
                 let (first, end) = (range.start as usize / PANEL * PANEL, (range.end as usize).next_multiple_of(PANEL));
                 self.bound(first..end, r..r + 1, sketches, bounding);
-                let Bounding { bounds, seeds, allowed, .. } = &mut *bounding;
+                let Bounding { bounds, seeds, reached, allowed, .. } = &mut *bounding;
                 let bounds = &mut bounds[..end - first];
                 leave_out_others(slice::from_ref(range), first, bounds, allowed);
                 let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
                 let nearest = &mut *nearest;
-                let compare =
-                    Compare { table: self, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
+                let compare = Compare {
+                    table: self,
+                    row,
+                    rest,
+                    rests,
+                    finer,
+                    bounds,
+                    first,
+                    vectors,
+                    likely_first,
+                    seeds,
+                    reached,
+                    nearest,
+                };
                 arch.dispatch(compare);
-                start = Start::Done;
+                likely_first = false;
             }
         }
     }
@@ -229,6 +259,7 @@ pub(super) struct Bounding {
     packed: Vec<f32>,
     tile: ByteTile,
     seeds: Smallest,
+    reached: Reached,
     allowed: Vec<f32>,
 }
 
@@ -236,6 +267,7 @@ pub(super) struct Bounding {
 mod tests {
     use super::*;
     use crate::device::cpu::select_topk::Room;
+    use crate::device::cpu::sketch;
 
     const DIM: usize = 160;
 
@@ -296,6 +328,27 @@ mod tests {
     }
 
     #[test]
+    fn a_good_hint_spares_comparisons_wherever_it_points() {
+        let mut noise = noise(5);
+        let all: Vec<f32> = vectors(5000, 1).iter().map(|x| x + noise()).collect();
+        // The rows are vectors, and their bounds are more than are kept at a time.
+        for first in [0, 5000 - sketch::ROWS] {
+            let rows = &all[first * DIM..][..sketch::ROWS * DIM];
+            let near: Vec<u32> = (first as u32..).take(sketch::ROWS).collect();
+            for table in tables(&all, Metric::L2) {
+                let mut room = Room::default();
+                let sketches = RowSketches::new(table.basis().clone(), rows).blocks.swap_remove(0);
+                let pools = room.pools.renew(sketch::ROWS, 1);
+                let work = Work { pools: &mut *pools, among: None, near: Some(&near), bounding: &mut room.bounding };
+                assert_eq!(table.nearest(&all, rows, &sketches, work).compared, sketch::ROWS);
+                for (pool, &near) in pools.iter_mut().zip(&near) {
+                    assert!(pool.sorted().map(|(_, at)| at).eq([near]));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_left_out_is_not_found() {
         let (all, rows) = (vectors(4000, 1), vectors(3, 2));
         let mut ranges = RowRanges::default();
@@ -330,7 +383,7 @@ mod tests {
             let (mut bounding, mean) = (Bounding::default(), &table.basis.mean);
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
             table.bound(0..table.bias.len(), 0..15, &sketches, &mut bounding);
-            let Bounding { bounds, seeds, .. } = &mut bounding;
+            let Bounding { bounds, seeds, reached, .. } = &mut bounding;
             let (mut slack, mut finer_slack) = (0.0, 0.0);
             for (r, row) in rows.chunks_exact(DIM).enumerate() {
                 let bounds = &mut bounds[r * table.bias.len()..][..table.bias.len()];
@@ -340,9 +393,21 @@ mod tests {
                     sketches.floats[(r + 1) * table.basis.floats() - 1]
                 };
                 let (rests, finer, nearest) = (&table.rests[..], sketches.finer.of(r), &mut Smallest::default());
-                let (vectors, start, first) = (&all[..], Start::Done, 0);
-                let compare =
-                    Compare { table: &table, row, rest, rests, finer, bounds, first, vectors, start, seeds, nearest };
+                let (vectors, likely_first, first) = (&all[..], false, 0);
+                let compare = Compare {
+                    table: &table,
+                    row,
+                    rest,
+                    rests,
+                    finer,
+                    bounds,
+                    first,
+                    vectors,
+                    likely_first,
+                    seeds,
+                    reached,
+                    nearest,
+                };
                 let row = centred(row, mean);
                 for (at, vector) in centred(&all, mean).chunks_exact(DIM).enumerate() {
                     let score = dot(&row, vector) - 0.5 * dot(vector, vector);

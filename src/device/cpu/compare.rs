@@ -1,5 +1,6 @@
 //! A row compared with the vectors whose bounds allow them to be near.
 
+use std::mem;
 use std::ops::AddAssign;
 
 use pulp::{Simd, WithSimd};
@@ -24,22 +25,26 @@ pub(super) struct Compare<'a> {
     /// Number of the first vector.
     pub first: usize,
     pub vectors: &'a [f32],
-    /// What is compared before all others.
-    pub start: Start,
+    /// Those that sketches say are nearest are compared before all others, as many as are wanted, so that bounds have a
+    /// score to reach.
+    pub likely_first: bool,
     pub seeds: &'a mut Smallest,
+    pub reached: &'a mut Reached,
     pub nearest: &'a mut Smallest,
 }
 
-/// What is compared first, so that bounds have a score to reach.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Start {
-    /// A vector that is likely to be near.
-    At(usize),
-    /// Those that sketches say are nearest, as many as are wanted.
-    Likely,
-    /// Nothing: others were compared before.
-    Done,
+/// What bounds leave of the vectors, kept from call to call.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// Panels with a bound that reaches.
+    panels: Vec<u32>,
+    /// Vectors whose bounds reach, and the bounds.
+    vectors: Vec<(u32, f32)>,
 }
+
+/// Panels whose vectors are told apart by one score: what is done with each of these vectors waits for none of the others,
+/// and the score rises in time for the next panels.
+const PANELS: usize = 16;
 
 /// How much bounds left.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,54 +67,37 @@ impl WithSimd for Compare<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) -> Counts {
-        let count = self.vectors.len() / self.row.len();
-        let taken = match self.start {
-            Start::At(near) => self.take(simd, near),
-            Start::Likely => self.seed(simd),
-            Start::Done => 0,
-        };
+        let taken = if self.likely_first { self.seed(simd) } else { 0 };
         let mut counts = Counts { reached: taken, compared: taken };
         // Vectors that are left out, or were compared before, have a bound of −∞.
         let scale = Scale::of(simd, self.table, self.row);
         let mut least = self.nearest.kth().map_or(f32::MIN, |kth| scale.least_score(kth).max(f32::MIN));
-        for (bounds, first) in self.bounds.as_chunks::<PANEL>().0.iter().zip((0..).step_by(PANEL)) {
-            let mut left = reaching(bounds, least);
-            while left != 0 {
-                let lane = left.trailing_zeros() as usize;
-                left &= left - 1;
-                let (bound, at) = (bounds[lane], first + lane);
-                // The last panel is filled up with what never reaches, unless it is no number.
-                if !may_reach(bound, least) || at >= count {
-                    continue;
-                }
-                counts.reached += 1;
-                if may_reach(self.finer_bound(bound, at), least) {
-                    self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
-                    counts.compared += 1;
-                    least = least.max(scale.least_score(self.nearest.float_bound()));
-                }
-            }
+        let Reached { mut panels, mut vectors } = mem::take(self.reached);
+        self.panels_that_reach(least, &mut panels);
+        for panels in panels.chunks(PANELS) {
+            self.vectors_that_reach(panels, least, &mut vectors);
+            counts.reached += vectors.len();
+            counts.compared += self.compare(simd, least, &mut vectors);
+            least = least.max(scale.least_score(self.nearest.float_bound()));
         }
+        *self.reached = Reached { panels, vectors };
         counts
     }
 }
 
-/// The bounds of a panel that may reach, a bit each. All are looked at, which needs no branches; most panels have none.
+/// The bounds of a panel that may reach, a bit each.
 #[inline(always)]
-fn reaching(bounds: &[f32; PANEL], least: f32) -> u32 {
+fn lanes_that_reach(bounds: &[f32; PANEL], least: f32) -> u32 {
     const { assert!(PANEL == u32::BITS as usize) };
-    let mut within = false;
-    for &bound in bounds {
-        within |= may_reach(bound, least);
-    }
     let bit = |(lane, &bound): (usize, &f32)| u32::from(may_reach(bound, least)) << lane;
-    if within { bounds.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit) } else { 0 }
+    bounds.iter().enumerate().map(bit).fold(0, |bits, bit| bits | bit)
 }
 
 /// A bound of NaN tells nothing.
 #[inline(always)]
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "one comparison, which NaN passes")]
 fn may_reach(bound: f32, least: f32) -> bool {
-    bound >= least || bound.is_nan()
+    !(bound < least)
 }
 
 impl Compare<'_> {
@@ -135,9 +123,65 @@ impl Compare<'_> {
         }
         let seeds = self.seeds.sorted().len();
         for rank in 0..seeds {
-            self.take(simd, self.seeds.candidate(rank) as usize);
+            let at = self.seeds.candidate(rank) as usize;
+            self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
+            // Left out from now on.
+            self.bounds[at] = f32::NEG_INFINITY;
         }
         seeds
+    }
+
+    /// Finds the panels with a bound that may reach. No branch depends on a bound: which panels these are cannot be
+    /// foretold.
+    #[inline(always)]
+    fn panels_that_reach(&self, least: f32, found: &mut Vec<u32>) {
+        let panels = self.bounds.as_chunks::<PANEL>().0;
+        found.resize(panels.len(), 0);
+        let mut count = 0;
+        for (bounds, panel) in panels.iter().zip(0..) {
+            let mut any = false;
+            for &bound in bounds {
+                any |= may_reach(bound, least);
+            }
+            found[count] = panel;
+            count += usize::from(any);
+        }
+        found.truncate(count);
+    }
+
+    /// Finds the vectors of some panels whose bounds may reach.
+    #[inline(always)]
+    fn vectors_that_reach(&self, panels: &[u32], least: f32, found: &mut Vec<(u32, f32)>) {
+        let count = self.vectors.len() / self.row.len();
+        found.clear();
+        for &panel in panels {
+            let first = panel as usize * PANEL;
+            let bounds = &self.bounds.as_chunks::<PANEL>().0[panel as usize];
+            let mut left = lanes_that_reach(bounds, least);
+            while left != 0 {
+                let lane = left.trailing_zeros() as usize;
+                left &= left - 1;
+                // The last panel is filled up with what never reaches, unless it is no number.
+                if first + lane < count {
+                    found.push(((first + lane) as u32, bounds[lane]));
+                }
+            }
+        }
+    }
+
+    /// Compares the vectors whose finer bounds may reach, too, and returns their number.
+    #[inline(always)]
+    fn compare<S: Simd>(&mut self, simd: S, least: f32, vectors: &mut [(u32, f32)]) -> usize {
+        let mut kept = 0;
+        for i in 0..vectors.len() {
+            let (at, bound) = vectors[i];
+            vectors[kept].0 = at;
+            kept += usize::from(may_reach(self.finer_bound(bound, at as usize), least));
+        }
+        for &(at, _) in &vectors[..kept] {
+            self.nearest.offer_float(self.key(simd, at as usize), self.first as u32 + at);
+        }
+        kept
     }
 
     /// The bound with further shares in place of the lengths of what is left.
@@ -151,21 +195,38 @@ impl Compare<'_> {
         }
     }
 
-    /// Compares a vector, and leaves it out from then on; returns 1.
-    #[inline(always)]
-    fn take<S: Simd>(&mut self, simd: S, at: usize) -> usize {
-        let key = self.key(simd, at);
-        self.nearest.offer_float(key, (self.first + at) as u32);
-        self.bounds[at] = f32::NEG_INFINITY;
-        1
-    }
-
-    /// Smallest for the nearest vector.
     #[inline(always)]
     fn key<S: Simd>(&self, simd: S, at: usize) -> f32 {
-        let vector = &self.vectors[at * self.row.len()..][..self.row.len()];
-        let found = distance(simd, self.table.metric, self.row, vector);
-        if self.table.metric == Metric::L2 { found } else { -found }
+        key(simd, self.table.metric, self.row, &self.vectors[at * self.row.len()..][..self.row.len()])
+    }
+}
+
+/// Smallest for the nearest vector.
+#[inline(always)]
+fn key<S: Simd>(simd: S, metric: Metric, row: &[f32], vector: &[f32]) -> f32 {
+    let found = distance(simd, metric, row, vector);
+    if metric == Metric::L2 { found } else { -found }
+}
+
+/// Compares each row with the one vector that is likely to be near.
+pub(super) struct CompareNear<'a> {
+    pub metric: Metric,
+    pub rows: &'a [f32],
+    pub vectors: &'a [f32],
+    pub dim: usize,
+    pub near: &'a [u32],
+    pub nearest: &'a mut [Smallest],
+}
+
+impl WithSimd for CompareNear<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for ((row, &near), nearest) in self.rows.chunks_exact(self.dim).zip(self.near).zip(self.nearest) {
+            let vector = &self.vectors[near as usize * self.dim..][..self.dim];
+            nearest.offer_float(key(simd, self.metric, row, vector), near);
+        }
     }
 }
 

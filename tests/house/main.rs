@@ -41,7 +41,11 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
             "matrices",
         ],
     ),
-    ("src/device/cpu", "rs", &["mod", "basis", "block_sums", "byte_products", "distance", "scores", "weighted_sum"]),
+    (
+        "src/device/cpu",
+        "rs",
+        &["mod", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "weighted_sum"],
+    ),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];
 

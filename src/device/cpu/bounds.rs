@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::basis::centred;
 use super::byte_products::{self, BytePanel, ByteTile, Side, byte_bounds};
 use super::compare::{Compare, CompareNear, Counts, Reached};
+use super::lines::Lines;
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
 use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
@@ -183,10 +184,7 @@ impl SketchTable {
     fn bound(&self, vectors: Range<usize>, rows: Range<usize>, sketches: &Sketches, bounding: &mut Bounding) {
         let Bounding { bounds, packed, tile, .. } = bounding;
         let room = rows.len() * vectors.len();
-        if bounds.len() < room {
-            bounds.resize(room, 0.0);
-        }
-        let bounds = &mut bounds[..room];
+        bounds.resize(room);
         let bias = &self.bias[vectors.clone()];
         match &self.shares {
             Shares::Floats(panels) => {
@@ -255,7 +253,7 @@ pub(super) struct Work<'a> {
 /// Bounds and what it takes to find them, kept from call to call.
 #[derive(Debug, Default)]
 pub(super) struct Bounding {
-    pub bounds: Vec<f32>,
+    pub bounds: Lines<f32>,
     packed: Vec<f32>,
     tile: ByteTile,
     seeds: Smallest,

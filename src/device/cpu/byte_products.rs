@@ -1,6 +1,7 @@
 //! Products of sketches in bytes: one by one on any machine, and for those with AVX-512 VNNI in tiles, four multiply-adds a
 //! lane and instruction.
 
+use super::lines::Lines;
 use super::scores::PANEL;
 
 /// Rows that a panel is read once for.
@@ -36,19 +37,22 @@ pub(super) fn byte_product(x: &[i8], y: &[i8]) -> i32 {
 
 /// Vectors as the products take them.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub(super) struct BytePanel {
-    /// Shares plus 128, [width / 4][PANEL][4].
-    pub shares: Vec<[[u8; 64]; 2]>,
     pub scale: [f32; PANEL],
     pub error: [f32; PANEL],
     pub length: [f32; PANEL],
     pub rest: [f32; PANEL],
+    /// Shares plus 128, [width / 4][PANEL][4].
+    pub shares: Lines<[[u8; 64]; 2]>,
 }
 
 impl BytePanel {
     /// Up to [`PANEL`] vectors; those that are missing are zeros.
     pub fn new(shares: &[i8], sides: &[Side], width: usize) -> Self {
-        let mut panel = Self { shares: vec![[[128; 64]; 2]; width / 4], ..Self::default() };
+        let mut panel = Self::default();
+        panel.shares.resize(width / 4);
+        panel.shares.fill([[128; 64]; 2]);
         for (lane, (shares, side)) in shares.chunks_exact(width).zip(sides).enumerate() {
             for (out, four) in panel.shares.iter_mut().zip(shares.as_chunks::<4>().0) {
                 out[lane / 16][lane % 16 * 4..][..4].copy_from_slice(&four.map(|x| (i16::from(x) + 128) as u8));
@@ -130,7 +134,7 @@ mod avx512 {
         for (sums, &start) in sums.iter_mut().zip(&tile.start) {
             *sums = [_mm512_set1_epi32(start); 2];
         }
-        for (rows, vectors) in tile.shares.iter().zip(&panel.shares) {
+        for (rows, vectors) in tile.shares.iter().zip(&*panel.shares) {
             let vectors: [__m512i; 2] = vectors.map(cast);
             for (sums, &row) in sums.iter_mut().zip(rows) {
                 let row = _mm512_set1_epi32(row);

@@ -6,6 +6,7 @@ pub(super) mod bounds;
 mod byte_products;
 mod compare;
 pub(super) mod distance;
+mod lines;
 pub(super) mod scores;
 pub(super) mod sketch;
 pub(super) mod weighted_sum;

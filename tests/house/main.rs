@@ -44,13 +44,14 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
     (
         "src/device/cpu",
         "rs",
-        &["mod", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "weighted_sum"],
+        &["mod", "amx", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "weighted_sum"],
     ),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];
 
 /// The files that may say `unsafe`.
-const UNSAFE: [&str; 6] = [
+const UNSAFE: [&str; 7] = [
+    "src/device/cpu/amx.rs",
     "src/device/cpu/block_sums.rs",
     "src/device/cpu/byte_products.rs",
     "src/device/gpu/matrices.rs",

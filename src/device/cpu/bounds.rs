@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::basis::centred;
-use super::byte_products::{self, BytePanel, ByteTile, Side, byte_bounds};
+use super::byte_products::{BytePanel, ByteRows, Side, byte_bounds};
 use super::compare::{Compare, CompareNear, Counts, Reached};
 use super::lines::Lines;
 use super::scores::{PANEL, Scores, WriteAll, panels};
@@ -182,7 +182,7 @@ impl SketchTable {
 
     /// Writes the bounds of some rows' scores with the vectors of a range of whole panels, row-major.
     fn bound(&self, vectors: Range<usize>, rows: Range<usize>, sketches: &Sketches, bounding: &mut Bounding) {
-        let Bounding { bounds, packed, tile, .. } = bounding;
+        let Bounding { bounds, packed, byte_room, .. } = bounding;
         let room = rows.len() * vectors.len();
         bounds.resize(room);
         let bias = &self.bias[vectors.clone()];
@@ -198,7 +198,10 @@ impl SketchTable {
                 let panels = &panels[vectors.start / PANEL..vectors.end / PANEL];
                 let width = self.basis.width;
                 let shares = &sketches.bytes.shares[rows.start * width..rows.end * width];
-                write_byte_bounds(panels, bias, (shares, &sketches.bytes.sides[rows]), tile, bounds);
+                let rows = ByteRows { shares, sides: &sketches.bytes.sides[rows] };
+                if let Some(byte_bounds) = byte_bounds(rows.sides.len()) {
+                    byte_bounds(rows, panels, bias, byte_room, bounds);
+                }
             }
         }
     }
@@ -219,26 +222,6 @@ fn leave_out_others(ranges: &[Range<u32>], first: usize, bounds: &mut [f32], all
     bounds.copy_from_slice(allowed);
 }
 
-/// Writes the bounds of rows, in bytes, and panels, row-major.
-fn write_byte_bounds(
-    panels: &[BytePanel],
-    biases: &[f32],
-    (shares, sides): (&[i8], &[Side]),
-    tile: &mut ByteTile,
-    bounds: &mut [f32],
-) {
-    const TILE: usize = byte_products::ROWS;
-    let Some(byte_bounds) = byte_bounds(sides.len()) else { return };
-    let (stride, width) = (biases.len(), shares.len() / sides.len());
-    let rows = shares.chunks(TILE * width).zip(sides.chunks(TILE));
-    for ((shares, sides), bounds) in rows.zip(bounds.chunks_mut(TILE * stride)) {
-        tile.renew(shares, sides, width);
-        for ((panel, bias), at) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
-            byte_bounds(tile, panel, bias, &mut bounds[at..], stride);
-        }
-    }
-}
-
 /// What [`SketchTable::nearest`] works in.
 pub(super) struct Work<'a> {
     /// One a row.
@@ -255,7 +238,7 @@ pub(super) struct Work<'a> {
 pub(super) struct Bounding {
     pub bounds: Lines<f32>,
     packed: Vec<f32>,
-    tile: ByteTile,
+    byte_room: Lines<i8>,
     seeds: Smallest,
     reached: Reached,
     allowed: Vec<f32>,

@@ -1,11 +1,13 @@
-//! Products of sketches in bytes: one by one on any machine, and for those with AVX-512 VNNI in tiles, four multiply-adds a
-//! lane and instruction.
+//! Products of sketches in bytes: one by one on any machine; for those with AVX-512 VNNI in tiles, four multiply-adds a lane
+//! and instruction; and by the matrix unit of those that have AMX, 16,384 an instruction.
+
+use std::sync::OnceLock;
 
 use super::lines::Lines;
 use super::scores::PANEL;
 
-/// Rows that a panel is read once for.
-pub(super) const ROWS: usize = 12;
+/// Shares of a vector come in multiples of this.
+pub(super) const SHARES: usize = 64;
 
 /// What makes a score's bound of a product of bytes, for a row or a vector.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,53 +66,67 @@ impl BytePanel {
     }
 }
 
-/// Some rows as the products take them.
-#[derive(Debug, Default)]
-pub(super) struct ByteTile {
-    /// Four shares a number, [width / 4][ROWS].
-    shares: Vec<[i32; ROWS]>,
-    /// −128 · Σ shares: takes back what was added to the vectors' shares.
-    start: [i32; ROWS],
-    sides: [Side; ROWS],
+/// Rows and what their bytes stand for.
+#[derive(Clone, Copy)]
+pub(super) struct ByteRows<'a> {
+    /// [row][width].
+    pub shares: &'a [i8],
+    pub sides: &'a [Side],
 }
 
-impl ByteTile {
-    /// Up to [`ROWS`] rows in the memory that is there; those that are missing are zeros.
-    pub fn renew(&mut self, shares: &[i8], sides: &[Side], width: usize) {
-        self.shares.clear();
-        self.shares.resize(width / 4, [0; ROWS]);
-        (self.start, self.sides) = ([0; ROWS], [Side::default(); ROWS]);
-        for (row, (shares, side)) in shares.chunks_exact(width).zip(sides).enumerate() {
-            for (out, &four) in self.shares.iter_mut().zip(shares.as_chunks::<4>().0) {
-                out[row] = i32::from_le_bytes(four.map(|x| x as u8));
-            }
-            self.start[row] = -128 * shares.iter().map(|&x| i32::from(x)).sum::<i32>();
-            self.sides[row] = *side;
-        }
+impl<'a> ByteRows<'a> {
+    fn width(&self) -> usize {
+        self.shares.len() / self.sides.len().max(1)
+    }
+
+    /// Up to `rows` of them at a time.
+    fn tiles(self, rows: usize) -> impl Iterator<Item = Self> {
+        let shares = self.shares.chunks((rows * self.width()).max(1));
+        shares.zip(self.sides.chunks(rows)).map(|(shares, sides)| Self { shares, sides })
+    }
+
+    /// −128 · Σ shares of each: takes back what was added to the vectors' shares.
+    fn starts(&self) -> impl Iterator<Item = i32> {
+        let sum = |shares: &[i8]| shares.iter().map(|&x| i32::from(x)).sum::<i32>();
+        self.shares.chunks_exact(self.width().max(1)).map(move |shares| -128 * sum(shares))
     }
 }
 
-/// Writes the bounds of the scores of a tile's rows and a panel's vectors, whose biases are given:
-/// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests. The bounds of a row start
-/// `stride` after those of the row before; as many rows are written as have room.
-pub(super) type ByteBounds = fn(&ByteTile, &BytePanel, bias: &[f32; PANEL], bounds: &mut [f32], stride: usize);
+/// Writes the bounds of the scores of rows and the vectors of panels, whose biases are given, row-major:
+/// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests. Works in `room`.
+pub(super) type ByteBounds = fn(ByteRows<'_>, &[BytePanel], biases: &[f32], room: &mut Lines<i8>, bounds: &mut [f32]);
 
-/// The function for so many rows on this machine, where it has the instructions.
+/// The fastest function for so many rows on this machine, where it has the instructions.
 pub(super) fn byte_bounds(rows: usize) -> Option<ByteBounds> {
+    static FASTEST: [OnceLock<Option<ByteBounds>>; 2] = [const { OnceLock::new() }; 2];
+    let [one, many] = &FASTEST;
+    let fastest = if rows == 1 { one } else { many };
+    *fastest.get_or_init(|| all(rows).into_iter().next())
+}
+
+/// All that this machine can run, the fastest first.
+fn all(rows: usize) -> Vec<ByteBounds> {
+    let mut all: Vec<ByteBounds> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
         // SAFETY: the machine has what the functions are compiled for.
-        return Some(match rows {
-            1 => |tile, panel, bias, bounds, stride| unsafe {
-                avx512::byte_bounds::<1>(tile, panel, bias, bounds, stride)
+        #[cfg(target_os = "linux")]
+        if rows > 1 && super::amx::Unit::available() {
+            all.push(|rows, panels, biases, room, bounds| unsafe {
+                avx512::by_amx(rows, panels, biases, room, bounds)
+            });
+        }
+        all.push(match rows {
+            1 => |rows, panels, biases, room, bounds| unsafe {
+                avx512::by_vnni::<1>(rows, panels, biases, room, bounds);
             },
-            _ => |tile, panel, bias, bounds, stride| unsafe {
-                avx512::byte_bounds::<ROWS>(tile, panel, bias, bounds, stride)
+            _ => |rows, panels, biases, room, bounds| unsafe {
+                avx512::by_vnni::<12>(rows, panels, biases, room, bounds);
             },
         });
     }
     let _ = rows;
-    None
+    all
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -119,42 +135,158 @@ mod avx512 {
 
     use pulp::cast;
 
-    use super::{BytePanel, ByteTile, PANEL};
+    use super::{BytePanel, ByteRows, Lines, PANEL, Side};
 
-    /// Of the tile's first N rows.
+    /// A panel is read once for N rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn byte_bounds<const N: usize>(
-        tile: &ByteTile,
-        panel: &BytePanel,
-        bias: &[f32; PANEL],
+    pub(super) fn by_vnni<const N: usize>(
+        rows: ByteRows<'_>,
+        panels: &[BytePanel],
+        biases: &[f32],
+        room: &mut Lines<i8>,
         bounds: &mut [f32],
-        stride: usize,
     ) {
-        let mut sums = [[_mm512_setzero_si512(); 2]; N];
-        for (sums, &start) in sums.iter_mut().zip(&tile.start) {
-            *sums = [_mm512_set1_epi32(start); 2];
-        }
-        for (rows, vectors) in tile.shares.iter().zip(&*panel.shares) {
-            let vectors: [__m512i; 2] = vectors.map(cast);
-            for (sums, &row) in sums.iter_mut().zip(rows) {
-                let row = _mm512_set1_epi32(row);
-                sums[0] = _mm512_dpbusd_epi32(sums[0], vectors[0], row);
-                sums[1] = _mm512_dpbusd_epi32(sums[1], vectors[1], row);
+        let (stride, width) = (biases.len(), rows.width());
+        room.resize(width * N);
+        for (rows, bounds) in rows.tiles(N).zip(bounds.chunks_mut(N * stride)) {
+            // [width / 4][N][4].
+            for (row, shares) in rows.shares.chunks_exact(width).enumerate() {
+                let fours = room.as_chunks_mut::<4>().0.iter_mut().skip(row).step_by(N);
+                fours.zip(shares.as_chunks().0).for_each(|(out, four)| *out = *four);
+            }
+            let mut starts = [[_mm512_setzero_si512(); 2]; N];
+            for (starts, start) in starts.iter_mut().zip(rows.starts()) {
+                *starts = [_mm512_set1_epi32(start); 2];
+            }
+            for ((panel, bias), first) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
+                let mut sums = starts;
+                for (fours, vectors) in room.as_chunks::<4>().0.as_chunks::<N>().0.iter().zip(&*panel.shares) {
+                    let vectors: [__m512i; 2] = vectors.map(cast);
+                    for (sums, &four) in sums.iter_mut().zip(fours) {
+                        let row = _mm512_set1_epi32(cast(four));
+                        sums[0] = _mm512_dpbusd_epi32(sums[0], vectors[0], row);
+                        sums[1] = _mm512_dpbusd_epi32(sums[1], vectors[1], row);
+                    }
+                }
+                let columns = Columns::of(panel, bias);
+                for ((&sums, side), bounds) in sums.iter().zip(rows.sides).zip(bounds.chunks_mut(stride)) {
+                    bounds[first..first + PANEL].copy_from_slice(&columns.bounds(sums, side));
+                }
             }
         }
-        let halves = |values: &[f32; PANEL]| cast::<[f32; PANEL], [__m512; 2]>(*values);
-        let [scale, error, length, rest, bias] =
-            [&panel.scale, &panel.error, &panel.length, &panel.rest, bias].map(halves);
-        for ((sums, side), bounds) in sums.iter().zip(&tile.sides).zip(bounds.chunks_mut(stride)) {
+    }
+
+    /// What makes bounds of a panel's products.
+    struct Columns {
+        scale: [__m512; 2],
+        error: [__m512; 2],
+        length: [__m512; 2],
+        rest: [__m512; 2],
+        bias: [__m512; 2],
+    }
+
+    impl Columns {
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn of(panel: &BytePanel, bias: &[f32; PANEL]) -> Self {
+            let [scale, error, length, rest, bias] =
+                [&panel.scale, &panel.error, &panel.length, &panel.rest, bias].map(|values| cast(*values));
+            Self { scale, error, length, rest, bias }
+        }
+
+        /// Of one row.
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn bounds(&self, products: [__m512i; 2], side: &Side) -> [f32; PANEL] {
             let mut halves = [_mm512_setzero_ps(); 2];
             for h in 0..2 {
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h]), scale[h]);
-                let mut bound = _mm512_fmadd_ps(_mm512_set1_ps(side.rest), rest[h], bias[h]);
-                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.error), length[h], bound);
-                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.length), error[h], bound);
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(products[h]), self.scale[h]);
+                let mut bound = _mm512_fmadd_ps(_mm512_set1_ps(side.rest), self.rest[h], self.bias[h]);
+                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.error), self.length[h], bound);
+                bound = _mm512_fmadd_ps(_mm512_set1_ps(side.length), self.error[h], bound);
                 halves[h] = _mm512_fmadd_ps(_mm512_set1_ps(side.scale), product, bound);
             }
-            bounds[..PANEL].copy_from_slice(&cast::<[__m512; 2], [f32; PANEL]>(halves));
+            cast(halves)
+        }
+    }
+
+    /// A panel is read once for all rows.
+    #[cfg(target_os = "linux")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) fn by_amx(
+        rows: ByteRows<'_>,
+        panels: &[BytePanel],
+        biases: &[f32],
+        room: &mut Lines<i8>,
+        bounds: &mut [f32],
+    ) {
+        use crate::device::cpu::amx::{self, Unit};
+
+        /// Tiles of rows at a time.
+        const TILES: usize = 3;
+        let (stride, width, unit) = (biases.len(), rows.width(), Unit::claim());
+        let mut products = [amx::Products::ZERO; TILES];
+        for (rows, bounds) in rows.tiles(TILES * amx::ROWS).zip(bounds.chunks_mut(TILES * amx::ROWS * stride)) {
+            // Whole tiles, the last one filled up with what was there.
+            room.resize(rows.sides.len().next_multiple_of(amx::ROWS) * width);
+            room[..rows.shares.len()].copy_from_slice(rows.shares);
+            let mut starts = [0; TILES * amx::ROWS];
+            starts.iter_mut().zip(rows.starts()).for_each(|(out, start)| *out = start);
+            for ((panel, bias), first) in panels.iter().zip(biases.as_chunks().0).zip((0..).step_by(PANEL)) {
+                for (products, tile) in products.iter_mut().zip(room.chunks_exact(amx::ROWS * width)) {
+                    unit.products(tile, &panel.shares, products);
+                }
+                let columns = Columns::of(panel, bias);
+                let each = rows.sides.iter().zip(&starts).zip(bounds.chunks_mut(stride));
+                for (row, ((side, &start), bounds)) in each.enumerate() {
+                    let halves: [__m512i; 2] = cast(products[row / amx::ROWS].0[row % amx::ROWS]);
+                    let start = _mm512_set1_epi32(start);
+                    let halves = [_mm512_add_epi32(halves[0], start), _mm512_add_epi32(halves[1], start)];
+                    bounds[first..first + PANEL].copy_from_slice(&columns.bounds(halves, side));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_products_one_by_one() {
+        let mut state = 7u32;
+        let mut next = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8 as i8
+        };
+        let side = |i: usize| {
+            let of = |factor: usize| (i * factor % 17) as f32 / 16.0;
+            Side { scale: 0.01 + of(3), error: of(5), length: of(7), rest: of(11) }
+        };
+        for width in [64, 128, 192] {
+            let (rows, vectors) = (50, 90);
+            let mut some = |count: usize| (0..count * width).map(|_| next().max(-127)).collect::<Vec<i8>>();
+            let (row_shares, vector_shares) = (some(rows), some(vectors));
+            let (row_sides, sides): (Vec<_>, Vec<_>) =
+                ((0..rows).map(side).collect(), (5..5 + vectors).map(side).collect());
+            let parts = vector_shares.chunks(PANEL * width).zip(sides.chunks(PANEL));
+            let panels: Vec<_> = parts.map(|(shares, sides)| BytePanel::new(shares, sides, width)).collect();
+            let biases: Vec<f32> = (0..panels.len() * PANEL).map(|i| i as f32 / 8.0).collect();
+            let ways = [1, 2, 16, 17, 50].map(|count| all(count).into_iter().map(move |way| (count, way)));
+            for (count, byte_bounds) in ways.into_iter().flatten() {
+                let rows = ByteRows { shares: &row_shares[..count * width], sides: &row_sides[..count] };
+                let mut bounds = vec![f32::NAN; count * biases.len()];
+                byte_bounds(rows, &panels, &biases, &mut Lines::default(), &mut bounds);
+                for (r, bounds) in bounds.chunks_exact(biases.len()).enumerate() {
+                    for (v, shares) in vector_shares.chunks_exact(width).enumerate() {
+                        let product = byte_product(&row_shares[r * width..][..width], shares);
+                        let expected = row_sides[r].bound(&sides[v], product) + biases[v];
+                        let error = (bounds[v] - expected).abs();
+                        assert!(error <= 1e-5 * expected.abs().max(1.0), "{count} × {width}: {} {expected}", bounds[v]);
+                    }
+                }
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The CPU engine: every stage with rayon over rows and the widest SIMD that the machine has.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod basis;
 mod block_sums;
 pub(super) mod bounds;

@@ -12,7 +12,7 @@ use pulp::{NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::basis::principal_directions;
-use super::byte_products::{Side, byte_bounds};
+use super::byte_products::{SHARES, Side, byte_bounds};
 use super::distance::distance;
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Room;
@@ -29,7 +29,7 @@ const ALL_LEAST: usize = 192;
 /// The share of the vectors' energy that the directions hold at least, or bounds would tell nothing.
 const ENERGY: f64 = 0.5;
 /// Rows that a thread takes at a time, at most: a panel is read once for all of them.
-pub(super) const ROWS: usize = 36;
+pub(super) const ROWS: usize = 48;
 
 /// Directions that sketches are made with.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ fn width_of_floats(dim: usize) -> usize {
 }
 
 fn width_of_bytes(dim: usize) -> usize {
-    (dim / 4).max(128)
+    (dim / 4).max(128).next_multiple_of(SHARES)
 }
 
 fn bias(directions: &[f32], mean: &[f32]) -> Vec<f32> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Neighbors;
-use crate::device::{Device, RowRanges, TopK};
+use crate::device::{BatchPlan, Device, RowFormat, RowRanges, RowSet, TopK};
 use crate::error::Result;
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch};
@@ -20,8 +20,8 @@ pub(crate) struct ExactSearch<'a> {
     pub rows: &'a dyn FeatureSource,
     pub metric: Metric,
     pub k: usize,
-    /// Rows that are on the device at a time.
-    pub batch_rows: usize,
+    /// Whether all rows are on the device together, or else how many at a time.
+    pub plan: BatchPlan,
 }
 
 impl ExactSearch<'_> {
@@ -31,10 +31,9 @@ impl ExactSearch<'_> {
         let (total, dim, k) = (self.queries.rows(), self.rows.dim(), self.k);
         let mut nearest = Neighbors { distances: vec![self.metric.worst(); total * k], ids: vec![-1; total * k], k };
         let all = total as f64 * self.rows.rows() as f64;
-        for_each_batch(self.rows, self.batch_rows, |start, batch| {
-            let rows = self.device.row_set(&Arc::new(batch.to_vec()), dim)?;
+        let mut compare = |start: usize, rows: &RowSet| {
             let count = rows.rows();
-            for_each_batch(self.queries, QUERIES.min(self.batch_rows), |first, asked| {
+            for_each_batch(self.queries, QUERIES.min(self.plan.batch_rows), |first, asked| {
                 let asked = self.device.upload(asked, dim)?;
                 let mut ranges = RowRanges::default();
                 for query in first..first + asked.rows() {
@@ -43,12 +42,19 @@ impl ExactSearch<'_> {
                     let others = [0..inside(own.start), inside(own.end)..count];
                     ranges.push(others.map(|range| range.start as u32..range.end as u32));
                 }
-                let top = self.device.exact_topk(&asked, &rows, &ranges, self.metric, k)?;
+                let top = self.device.exact_topk(&asked, rows, &ranges, self.metric, k)?;
                 self.merge(&mut nearest, first, start, &top);
                 progress((start as f64 * total as f64 + (first + asked.rows()) as f64 * count as f64) / all);
                 Ok(())
             })
-        })?;
+        };
+        if self.plan.resident {
+            compare(0, &self.device.row_set_of(self.rows, RowFormat::F32)?)?;
+        } else {
+            for_each_batch(self.rows, self.plan.batch_rows, |start, batch| {
+                compare(start, &self.device.row_set(&Arc::new(batch.to_vec()), dim)?)
+            })?;
+        }
         Ok(nearest)
     }
 

@@ -115,8 +115,8 @@ impl<'a> GroundTruth<'a> {
         }
         let (device, rows) = (&searcher.device, base.as_ref());
         let asked = MemoryRows::new(&queries, dim)?;
-        let batch_rows = device.batch_plan(rows.rows(), dim, 1, batch_rows).batch_rows;
-        let search = ExactSearch { device, queries: &asked, rows, metric, k, batch_rows };
+        let plan = device.batch_plan(rows.rows(), dim, 1, batch_rows);
+        let search = ExactSearch { device, queries: &asked, rows, metric, k, plan };
         let exact = search.run(&own, |share| progress((share * rows.rows() as f64).round() as usize))?;
         Ok(Self { base, metric, queries, own, exact })
     }

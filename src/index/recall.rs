@@ -9,7 +9,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::Neighbors;
 use super::exact::ExactSearch;
-use crate::device::Device;
+use crate::device::{BatchPlan, Device};
 use crate::error::Result;
 use crate::factory::Metric;
 use crate::features::{FeatureSource, MemoryRows};
@@ -49,19 +49,18 @@ impl HeldBack {
         self.own.len()
     }
 
-    /// The k nearest of `rows` for each query, by exact distances; `progress` is told the rows done. Rows go to the
-    /// device batch by batch.
+    /// The k nearest of `rows` for each query, by exact distances; `progress` is told the rows done.
     pub fn exact_neighbors(
         &self,
         device: &Device,
         rows: &dyn FeatureSource,
         metric: Metric,
         k: usize,
-        batch_rows: usize,
+        plan: BatchPlan,
         mut progress: impl FnMut(usize),
     ) -> Result<Neighbors> {
         let queries = MemoryRows::new(&self.queries, self.dim)?;
-        let search = ExactSearch { device, queries: &queries, rows, metric, k, batch_rows };
+        let search = ExactSearch { device, queries: &queries, rows, metric, k, plan };
         search.run(&self.own, |share| progress((share * rows.rows() as f64).round() as usize))
     }
 
@@ -157,14 +156,16 @@ mod tests {
         let rows: Vec<f32> = (0..7).map(|i| i as f32).collect();
         let source = MemoryRows::new(&rows, 1).unwrap();
         let held = HeldBack { queries: vec![2.0, 3.0], own: vec![2..4, 2..4], dim: 1 };
-        for batch_rows in [1, 2, 3, 100] {
+        for (batch_rows, resident) in [(1, false), (2, false), (3, false), (100, false), (2, true)] {
+            let plan = BatchPlan { batch_rows, resident };
             let mut done = 0;
             let neighbors =
-                held.exact_neighbors(&Device::cpu(), &source, Metric::L2, 3, batch_rows, |rows| done = rows).unwrap();
-            assert_eq!((neighbors.ids, done), (vec![1, 0, 4, 4, 1, 5], 7), "{batch_rows}");
-            assert_eq!(neighbors.distances, [1.0, 4.0, 4.0, 1.0, 4.0, 4.0], "{batch_rows}");
+                held.exact_neighbors(&Device::cpu(), &source, Metric::L2, 3, plan, |rows| done = rows).unwrap();
+            assert_eq!((neighbors.ids, done), (vec![1, 0, 4, 4, 1, 5], 7), "{plan:?}");
+            assert_eq!(neighbors.distances, [1.0, 4.0, 4.0, 1.0, 4.0, 4.0], "{plan:?}");
         }
-        let all = held.exact_neighbors(&Device::cpu(), &source, Metric::InnerProduct, 6, 4, |_| ()).unwrap();
+        let plan = BatchPlan { batch_rows: 4, resident: false };
+        let all = held.exact_neighbors(&Device::cpu(), &source, Metric::InnerProduct, 6, plan, |_| ()).unwrap();
         assert_eq!(all.ids, [[6, 5, 4, 1, 0, -1]; 2].concat());
     }
 

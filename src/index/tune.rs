@@ -70,8 +70,8 @@ impl Index {
         let rows = refine.rows();
         let rows = MemoryRows::new(&rows, self.dim)?;
         let held = HeldBack::draw(&rows, seed)?;
-        let batch_rows = device.batch_plan(self.ntotal(), self.dim, 1, batch_rows).batch_rows;
-        let exact = held.exact_neighbors(device, &rows, self.metric, K, batch_rows, progress)?;
+        let plan = device.batch_plan(self.ntotal(), self.dim, 1, batch_rows);
+        let exact = held.exact_neighbors(device, &rows, self.metric, K, plan, progress)?;
         let lists = self.list_ranks(device, &held.queries, &exact)?;
         let wanted = exact.ids.iter().filter(|&&id| id >= 0).count();
         let nprobe = self.nlist().map(|nlist| match fixed.nprobe {

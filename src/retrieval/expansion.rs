@@ -7,13 +7,13 @@ use pulp::Arch;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::device::{Device, MAX_K, WeightedSum};
+use crate::device::{BatchPlan, Device, MAX_K, WeightedSum};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, Normalized, l2_normalize, rows_asked};
 use crate::index::{ExactSearch, Neighbors};
 
-/// Floats of the rows that they are compared with that are on the device at a time, at most.
+/// Floats of the rows that they are compared with that are on the device at a time where not all can be.
 const RESIDENT: usize = 1 << 26;
 
 /// How rows are expanded.
@@ -90,13 +90,14 @@ impl<'a> Expanded<'a> {
             return Err(Error::parameter("rows", found, format!("they are expanded by rows of {}", by.dim())));
         }
         let (rows, by) = (Normalized(rows), Normalized(by));
+        let BatchPlan { resident, .. } = device.batch_plan(by.rows(), by.dim(), 1, batch_rows);
         let search = ExactSearch {
             device,
             queries: &rows,
             rows: &by,
             metric: Metric::InnerProduct,
             k: params.num_expand,
-            batch_rows: batch_rows.unwrap_or((RESIDENT / by.dim()).max(1)),
+            plan: BatchPlan { batch_rows: batch_rows.unwrap_or((RESIDENT / by.dim()).max(1)), resident },
         };
         // Rows that were compared with half of the others are half done.
         let nearest = search.run(&[], |share| progress((share * rows.rows() as f64).round() as usize))?;

@@ -7,8 +7,8 @@ use crate::device::{CentroidTable, Device, TopK};
 use crate::error::{Error, Result};
 use crate::features::{FeatureSource, Normalized, for_each_batch};
 
-/// How many of a row's nearest centroids are looked at for a new list. A row whose nearest ones are all dissolved is
-/// counted again with the lists that are left.
+/// How many of a row's nearest centroids are looked at for a new list. A row whose nearest ones are all dissolved falls to
+/// one of the lists that are left in the end.
 const NEXT: usize = 32;
 /// Rows whose distances to all centroids are in memory at a time.
 const PROBED: usize = 256;
@@ -20,8 +20,8 @@ impl Index {
     /// lists.
     ///
     /// `labels` are the lists of the rows, where they are known, and none where not; what [`Index::add_labelled`] takes
-    /// next is put there. `progress` is told [`Progress::Assigning`] for each pass over the rows: mostly one where lists
-    /// were known, else two.
+    /// next is put there: of two lists that are equally near within rounding, [`Index::add`] may take the other one.
+    /// `progress` is told [`Progress::Assigning`] while lists that are not known are found.
     ///
     /// # Errors
     /// [`Error::Parameter`] where the widths differ, the index is not trained or has rows, or labels are not one a row;
@@ -45,30 +45,29 @@ impl Index {
         }
         let normalized = Normalized(source);
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
-        let mut centroids = match &self.kind {
-            IndexKind::IvfFlat(ivf) if min_list > 0 => ivf.centroids.clone(),
-            IndexKind::IvfPqFastScan(ivf) if min_list > 0 => ivf.centroids.clone(),
+        let centroids: &[f32] = match &self.kind {
+            IndexKind::IvfFlat(ivf) if min_list > 0 => &ivf.centroids,
+            IndexKind::IvfPqFastScan(ivf) if min_list > 0 => &ivf.centroids,
             _ => return Ok(0),
         };
-        let (before, mut found) = (centroids.len() / self.dim, labels.clone());
-        // Until nothing is short: distances to fewer centroids are rounded otherwise, and a row may fall elsewhere.
-        loop {
-            let table = device.centroid_table(&centroids, self.dim, self.metric)?;
-            if found.is_empty() {
-                let report = |rows| progress(Progress::Assigning { rows });
-                found = cluster::assign(device, source, &table, batch_rows, report)?;
-            }
-            let kept = Lists::new(device, source, &table, &found, min_list)?.dissolve(min_list);
-            if !kept.contains(&false) {
-                break;
-            }
-            let kept = centroids.chunks_exact(self.dim).zip(kept).filter(|(_, kept)| *kept);
-            centroids = kept.flat_map(|(centroid, _)| centroid).copied().collect();
-            found.clear();
+        let table = device.centroid_table(centroids, self.dim, self.metric)?;
+        let mut found = labels.clone();
+        if found.is_empty() {
+            let report = |rows| progress(Progress::Assigning { rows });
+            found = cluster::assign(device, source, &table, batch_rows, report)?;
         }
-        let dissolved = before - centroids.len() / self.dim;
+        let mut lists = Lists::new(device, source, &table, &found, min_list)?;
+        let kept = lists.dissolve(min_list);
+        let dissolved = kept.iter().filter(|&&kept| !kept).count();
         if dissolved > 0 {
-            self.set_centroids(centroids)?;
+            let left = centroids.chunks_exact(self.dim).zip(&kept).filter(|(_, kept)| **kept);
+            let left: Vec<f32> = left.flat_map(|(centroid, _)| centroid).copied().collect();
+            let homeless = lists.move_rows(&kept, &mut found);
+            let table = device.centroid_table(&left, self.dim, self.metric)?;
+            let nearest =
+                cluster::assign(device, &RowSample::of(source, homeless.clone()), &table, batch_rows, |_| ())?;
+            homeless.into_iter().zip(nearest).for_each(|(row, label)| found[row] = label);
+            self.set_centroids(left)?;
         }
         *labels = found;
         Ok(dissolved)
@@ -95,8 +94,11 @@ impl Index {
 /// Lists, and the rows that may move between them: those of short lists.
 struct Lists {
     sizes: Vec<usize>,
-    /// The movable rows in each list.
+    /// The numbers of the movable rows.
+    rows: Vec<usize>,
+    /// The movable rows in each list, and those in none.
     members: Vec<Vec<usize>>,
+    homeless: Vec<usize>,
     /// The nearest centroids of each movable row, `next` a row.
     nearest: Vec<u32>,
     next: usize,
@@ -117,16 +119,16 @@ impl Lists {
         let mut members = vec![Vec::new(); nlist];
         rows.iter().enumerate().for_each(|(member, &row)| members[labels[row] as usize].push(member));
         let mut nearest = Vec::with_capacity(rows.len() * next);
-        for_each_batch(&RowSample::of(source, rows), PROBED, |_, rows| {
+        for_each_batch(&RowSample::of(source, rows.clone()), PROBED, |_, rows| {
             let probes = device.nearest_probes(&device.upload(rows, source.dim())?, table, next)?;
             nearest.extend(device.download(&probes)?);
             Ok(())
         })?;
-        Ok(Self { sizes, members, nearest, next })
+        Ok(Self { sizes, rows, members, homeless: Vec::new(), nearest, next })
     }
 
     /// Dissolves what is short, the shortest list first, of equally short ones the first. Returns which lists are kept.
-    fn dissolve(mut self, min_list: usize) -> Vec<bool> {
+    fn dissolve(&mut self, min_list: usize) -> Vec<bool> {
         let mut kept = vec![true; self.sizes.len()];
         for _ in 1..self.sizes.len() {
             let short = (0..kept.len()).filter(|&list| kept[list] && self.sizes[list] < min_list);
@@ -137,10 +139,26 @@ impl Lists {
                 if let Some(&next) = nearest.find(|&&next| next != TopK::NONE && kept[next as usize]) {
                     self.sizes[next as usize] += 1;
                     self.members[next as usize].push(member);
+                } else {
+                    self.homeless.push(member);
                 }
             }
         }
         kept
+    }
+
+    /// Turns the lists of all rows before into those after, numbered as they are left. A row whose list was kept stays: of
+    /// fewer lists its own is still the nearest. Returns the rows that are in no list, in rising order.
+    fn move_rows(&self, kept: &[bool], labels: &mut [u32]) -> Vec<usize> {
+        let mut left = 0..;
+        let numbers: Vec<u32> = kept.iter().map(|&kept| if kept { left.next().unwrap_or(0) } else { 0 }).collect();
+        labels.iter_mut().for_each(|label| *label = numbers[*label as usize]);
+        for (members, &number) in self.members.iter().zip(&numbers) {
+            members.iter().for_each(|&member| labels[self.rows[member]] = number);
+        }
+        let mut homeless: Vec<usize> = self.homeless.iter().map(|&member| self.rows[member]).collect();
+        homeless.sort_unstable();
+        homeless
     }
 }
 

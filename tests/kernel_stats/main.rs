@@ -15,8 +15,8 @@ use std::process::{Command, ExitCode};
 use libtest_mimic::{Arguments, Trial};
 use rvc_gpu_index::device::gpu_kernels;
 
-/// RDNA 1, 2 and 3, and GCN 5.
-const CHIPS: [&str; 4] = ["NAVI10", "NAVI21", "GFX1100", "VEGA20"];
+/// RDNA 1, 2 and 3, and GCN 5, each by its names in older and newer versions of Mesa.
+const CHIPS: [&[&str]; 4] = [&["NAVI10"], &["NAVI21"], &["GFX1100", "NAVI31"], &["VEGA20"]];
 const CHIP: &str = "RADV_FORCE_FAMILY";
 /// What a row of the table has after the chip, the kernel and the entry point.
 ///
@@ -58,10 +58,11 @@ fn main() -> ExitCode {
         let name = format!("radv: no {} (mesa-vulkan-drivers)", driver());
         trials.push(Trial::test(name, || Ok(())).with_ignored_flag(true));
     }
-    for chip in CHIPS.into_iter().filter(|_| there) {
-        match rows_of(chip) {
-            Ok(rows) => trials.extend(rows.into_iter().map(|row| row.trial(chip))),
-            Err(error) => trials.push(Trial::test(chip, move || Err(error.into()))),
+    for names in CHIPS.into_iter().filter(|_| there) {
+        let mut errors = String::new();
+        match names.iter().find_map(|name| rows_of(name).map_err(|error| errors += &error).ok()) {
+            Some(rows) => trials.extend(rows.into_iter().map(|row| row.trial(names[0]))),
+            None => trials.push(Trial::test(names[0], move || Err(errors.into()))),
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -102,7 +103,7 @@ fn rows_of(chip: &str) -> Result<Vec<Row>, String> {
     let done = Command::new(this).env(CHIP, chip).env("VK_DRIVER_FILES", driver()).output();
     let done = done.map_err(|error| error.to_string())?;
     if !done.status.success() {
-        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        return Err(format!("{chip}: {}: {}", done.status, String::from_utf8_lossy(&done.stderr)));
     }
     let printed = String::from_utf8_lossy(&done.stdout);
     let left_out: Vec<&str> = printed.lines().filter_map(|line| line.strip_prefix(LEFT_OUT)).collect();

@@ -224,8 +224,10 @@ impl WithSimd for CompareNear<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for ((row, &near), nearest) in self.rows.chunks_exact(self.dim).zip(self.near).zip(self.nearest) {
-            let vector = &self.vectors[near as usize * self.dim..][..self.dim];
-            nearest.offer_float(key(simd, self.metric, row, vector), near);
+            // A hint that points nowhere costs comparisons, and changes nothing.
+            if let Some(vector) = self.vectors.chunks_exact(self.dim).nth(near as usize) {
+                nearest.offer_float(key(simd, self.metric, row, vector), near);
+            }
         }
     }
 }

@@ -202,27 +202,40 @@ impl WithSimd for MakeTables<'_> {
         self.scale.copy_from_slice(&[offset, if scale > 0.0 { 1.0 / scale } else { 0.0 }]);
         for (place, (out, &bias)) in self.biases.iter_mut().zip(&scratch.lists).enumerate() {
             *out = bias.map_or(0, |bias| match tables {
-                1 => rounded(bias, least_bias, scale) as u32,
+                1 => rounded(bias, least_bias, scale),
                 // A table's least sum is part of a list's bias only where each list has its own table.
-                _ => rounded(bias + span(place).least, offset, scale) as u32,
+                _ => rounded(bias + span(place).least, offset, scale),
             });
         }
         let table_bytes = self.entries.len() / tables;
         for (out, entries) in self.entries.chunks_exact_mut(table_bytes).zip(scratch.entries.chunks_exact(m)) {
             for (out, column) in out.as_chunks_mut::<CENTROIDS>().0.iter_mut().zip(entries) {
                 let least = least_of(simd, column);
-                for i in 0..CENTROIDS {
-                    out[i] = rounded(column[i], least, scale) as u8;
+                for (out, &entry) in out.iter_mut().zip(column) {
+                    *out = rounded_entry(entry, least, scale);
                 }
             }
         }
     }
 }
 
+/// The whole number next to (value − least) · scale, which is not negative; of two the greater one. It is below 2³¹, so
+/// that entries can be added to it.
 #[inline(always)]
-fn rounded(entry: f32, least: f32, scale: f32) -> i32 {
-    // A cast drops what is behind the point, of what is never negative.
-    ((entry - least) * scale + 0.5) as i32
+fn rounded(value: f32, least: f32, scale: f32) -> u32 {
+    ((value - least) * scale + 0.5) as i32 as u32
+}
+
+/// The same of an entry, which is at most 255. Nothing is cast: a cast looks for NaN, which keeps a compiler from doing
+/// many at once.
+#[inline(always)]
+fn rounded_entry(entry: f32, least: f32, scale: f32) -> u8 {
+    // Floats from here to twice as much are whole numbers, and their last bits count them.
+    const WHOLE: f32 = (1u32 << 23) as f32;
+    let above = (entry - least) * scale + 0.5;
+    let whole = above + WHOLE;
+    let is_greater = whole - WHOLE > above;
+    whole.to_bits().wrapping_sub(u32::from(is_greater)) as u8
 }
 
 #[cfg(test)]
@@ -247,6 +260,14 @@ mod tests {
         let expected: Vec<u8> = (0..16).map(|i| 17 * i).chain((0..16u32).map(|i| (17 * i).div_ceil(2) as u8)).collect();
         assert_eq!(entries.iter().zip(&expected).filter(|(a, b)| a.abs_diff(**b) > 1).count(), 0, "{entries:?}");
         assert!((scales[0] - 11.0).abs() < 1e-5 && (scales[1] - 1.0 / 17.0).abs() < 1e-6, "{scales:?}");
+    }
+
+    #[test]
+    fn entries_are_rounded_as_other_numbers_are() {
+        let parts = (0..255 << 10).map(|i| i as f32 / 1024.0);
+        for entry in parts.chain([0.49999997, 0.50000006, 254.49998, 254.50002, 255.0, f32::NAN]) {
+            assert_eq!(u32::from(rounded_entry(entry, 0.0, 1.0)), rounded(entry, 0.0, 1.0), "{entry}");
+        }
     }
 
     #[test]

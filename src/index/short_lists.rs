@@ -63,10 +63,12 @@ impl Index {
             let left = centroids.chunks_exact(self.dim).zip(&kept).filter(|(_, kept)| **kept);
             let left: Vec<f32> = left.flat_map(|(centroid, _)| centroid).copied().collect();
             let homeless = lists.move_rows(&kept, &mut found);
-            let table = device.centroid_table(&left, self.dim, self.metric)?;
-            let nearest =
-                cluster::assign(device, &RowSample::of(source, homeless.clone()), &table, batch_rows, |_| ())?;
-            homeless.into_iter().zip(nearest).for_each(|(row, label)| found[row] = label);
+            if !homeless.is_empty() {
+                let table = device.centroid_table(&left, self.dim, self.metric)?;
+                let rows = RowSample::of(source, homeless.clone());
+                let nearest = cluster::assign(device, &rows, &table, batch_rows, |_| ())?;
+                homeless.into_iter().zip(nearest).for_each(|(row, label)| found[row] = label);
+            }
             self.set_centroids(left)?;
         }
         *labels = found;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::basis::centred;
-use super::byte_products::{BytePanel, ByteRows, Side, byte_bounds};
-use super::compare::{Compare, CompareNear, Counts, Reached};
+use super::byte_products::{BytePanel, ByteRows, byte_bounds};
+use super::compare::{Compare, CompareNear, Counts, Reached, Row};
 use super::lines::Lines;
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
@@ -32,10 +32,10 @@ pub(crate) struct SketchTable {
     /// up the last panel.
     bias: Vec<f32>,
     /// Lengths of what is left of the vectors.
-    rests: Vec<f32>,
+    pub(super) rests: Vec<f32>,
     /// Shares in further directions.
     pub(super) finer: ByteShares,
-    count: usize,
+    pub(super) count: usize,
     /// Length of the longest vector or of the mean.
     pub(super) reach: f32,
 }
@@ -101,8 +101,7 @@ impl SketchTable {
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
             self.bound(first..end, 0..pools.len(), sketches, bounding);
-            let Bounding { bounds, seeds, reached, allowed, .. } = &mut *bounding;
-            let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
+            let Bounding { bounds, reached, allowed, .. } = &mut *bounding;
             let each = rows.chunks_exact(dim).zip(&mut *pools).zip(bounds.chunks_exact_mut(end - first));
             for (r, ((row, nearest), bounds)) in each.enumerate() {
                 if let Some((ranges, number)) = among {
@@ -114,21 +113,8 @@ impl SketchTable {
                     *bound = f32::NEG_INFINITY;
                 }
                 let likely_first = near.is_none() && first == 0;
-                let (rest, finer) = self.of_row(sketches, r);
-                let compare = Compare {
-                    table: self,
-                    row,
-                    rest,
-                    rests,
-                    finer,
-                    bounds,
-                    first,
-                    vectors,
-                    likely_first,
-                    seeds,
-                    reached,
-                    nearest,
-                };
+                let row = self.row(row, sketches, r);
+                let compare = Compare { table: self, row, vectors, first, bounds, likely_first, reached, nearest };
                 counts += arch.dispatch(compare);
             }
         }
@@ -141,43 +127,29 @@ impl SketchTable {
         let Some((ranges, number)) = among else { return };
         let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
         for (r, (row, nearest)) in rows.chunks_exact(dim).zip(pools).enumerate() {
-            let (rest, finer) = self.of_row(sketches, r);
+            let row = self.row(row, sketches, r);
             let mut likely_first = true;
             for range in ranges.of(number + r).iter().filter(|range| !range.is_empty()) {
                 let (first, end) = (range.start as usize / PANEL * PANEL, (range.end as usize).next_multiple_of(PANEL));
                 self.bound(first..end, r..r + 1, sketches, bounding);
-                let Bounding { bounds, seeds, reached, allowed, .. } = &mut *bounding;
+                let Bounding { bounds, reached, allowed, .. } = &mut *bounding;
                 let bounds = &mut bounds[..end - first];
                 leave_out_others(slice::from_ref(range), first, bounds, allowed);
-                let (rests, vectors) = (&self.rests[first..end], &vectors[first * dim..self.count.min(end) * dim]);
                 let nearest = &mut *nearest;
-                let compare = Compare {
-                    table: self,
-                    row,
-                    rest,
-                    rests,
-                    finer,
-                    bounds,
-                    first,
-                    vectors,
-                    likely_first,
-                    seeds,
-                    reached,
-                    nearest,
-                };
+                let compare = Compare { table: self, row, vectors, first, bounds, likely_first, reached, nearest };
                 arch.dispatch(compare);
                 likely_first = false;
             }
         }
     }
 
-    /// The length of what is left of a row, and its shares in further directions.
-    fn of_row<'a>(&self, sketches: &'a Sketches, row: usize) -> (f32, Option<(&'a [i8], &'a Side)>) {
+    /// A row of a number, and its sketch.
+    fn row<'a>(&self, values: &'a [f32], sketches: &'a Sketches, number: usize) -> Row<'a> {
         let rest = match &self.shares {
-            Shares::Floats(_) => sketches.floats[row * self.basis.floats() + self.basis.width],
-            Shares::Bytes(_) => sketches.bytes.sides[row].rest,
+            Shares::Floats(_) => sketches.floats[number * self.basis.floats() + self.basis.width],
+            Shares::Bytes(_) => sketches.bytes.sides[number].rest,
         };
-        (rest, sketches.finer.of(row))
+        Row { values, rest, finer: sketches.finer.of(number) }
     }
 
     /// Writes the bounds of some rows' scores with the vectors of a range of whole panels, row-major.
@@ -239,7 +211,6 @@ pub(super) struct Bounding {
     pub bounds: Lines<f32>,
     packed: Vec<f32>,
     byte_room: Lines<i8>,
-    seeds: Smallest,
     reached: Reached,
     allowed: Vec<f32>,
 }
@@ -366,32 +337,14 @@ mod tests {
             let (mut bounding, mean) = (Bounding::default(), &table.basis.mean);
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
             table.bound(0..table.bias.len(), 0..15, &sketches, &mut bounding);
-            let Bounding { bounds, seeds, reached, .. } = &mut bounding;
+            let Bounding { bounds, reached, .. } = &mut bounding;
             let (mut slack, mut finer_slack) = (0.0, 0.0);
             for (r, row) in rows.chunks_exact(DIM).enumerate() {
                 let bounds = &mut bounds[r * table.bias.len()..][..table.bias.len()];
-                let rest = if table.basis.bytes {
-                    sketches.bytes.sides[r].rest
-                } else {
-                    sketches.floats[(r + 1) * table.basis.floats() - 1]
-                };
-                let (rests, finer, nearest) = (&table.rests[..], sketches.finer.of(r), &mut Smallest::default());
+                let (values, row, nearest) = (row, table.row(row, &sketches, r), &mut Smallest::default());
                 let (vectors, likely_first, first) = (&all[..], false, 0);
-                let compare = Compare {
-                    table: &table,
-                    row,
-                    rest,
-                    rests,
-                    finer,
-                    bounds,
-                    first,
-                    vectors,
-                    likely_first,
-                    seeds,
-                    reached,
-                    nearest,
-                };
-                let row = centred(row, mean);
+                let compare = Compare { table: &table, row, vectors, first, bounds, likely_first, reached, nearest };
+                let row = centred(values, mean);
                 for (at, vector) in centred(&all, mean).chunks_exact(DIM).enumerate() {
                     let score = dot(&row, vector) - 0.5 * dot(vector, vector);
                     let bound = compare.bounds[at];

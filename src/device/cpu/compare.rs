@@ -15,27 +15,34 @@ use crate::factory::Metric;
 /// A row, and the bounds of some vectors' scores.
 pub(super) struct Compare<'a> {
     pub table: &'a SketchTable,
-    pub row: &'a [f32],
-    /// Length of what is left of it, and of the vectors.
-    pub rest: f32,
-    pub rests: &'a [f32],
-    /// Its shares in further directions, where there are such.
-    pub finer: Option<(&'a [i8], &'a Side)>,
-    pub bounds: &'a mut [f32],
-    /// Number of the first vector.
-    pub first: usize,
+    pub row: Row<'a>,
+    /// The table's vectors.
     pub vectors: &'a [f32],
+    /// Number of the first vector with a bound.
+    pub first: usize,
+    pub bounds: &'a mut [f32],
     /// Those that sketches say are nearest are compared before all others, as many as are wanted, so that bounds have a
     /// score to reach.
     pub likely_first: bool,
-    pub seeds: &'a mut Smallest,
     pub reached: &'a mut Reached,
     pub nearest: &'a mut Smallest,
+}
+
+/// A row and its sketch.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub values: &'a [f32],
+    /// Length of what is left of it.
+    pub rest: f32,
+    /// Its shares in further directions, where there are such.
+    pub finer: Option<(&'a [i8], &'a Side)>,
 }
 
 /// What bounds leave of the vectors, kept from call to call.
 #[derive(Debug, Default)]
 pub(super) struct Reached {
+    /// Those that are likely to be nearest.
+    seeds: Smallest,
     /// Panels with a bound that reaches.
     panels: Vec<u32>,
     /// Vectors whose bounds reach, and the bounds.
@@ -70,9 +77,9 @@ impl WithSimd for Compare<'_> {
         let taken = if self.likely_first { self.seed(simd) } else { 0 };
         let mut counts = Counts { reached: taken, compared: taken };
         // Vectors that are left out, or were compared before, have a bound of −∞.
-        let scale = Scale::of(simd, self.table, self.row);
+        let scale = Scale::of(simd, self.table, self.row.values);
         let mut least = self.nearest.kth().map_or(f32::MIN, |kth| scale.least_score(kth).max(f32::MIN));
-        let Reached { mut panels, mut vectors } = mem::take(self.reached);
+        let Reached { seeds, mut panels, mut vectors } = mem::take(self.reached);
         self.panels_that_reach(least, &mut panels);
         for panels in panels.chunks(PANELS) {
             self.vectors_that_reach(panels, least, &mut vectors);
@@ -80,7 +87,7 @@ impl WithSimd for Compare<'_> {
             counts.compared += self.compare(simd, least, &mut vectors);
             least = least.max(scale.least_score(self.nearest.float_bound()));
         }
-        *self.reached = Reached { panels, vectors };
+        *self.reached = Reached { seeds, panels, vectors };
         counts
     }
 }
@@ -105,30 +112,32 @@ impl Compare<'_> {
     /// be. Returns their number.
     #[inline(always)]
     fn seed<S: Simd>(&mut self, simd: S) -> usize {
-        self.seeds.renew(self.nearest.k());
-        let panels = self.bounds.as_chunks::<PANEL>().0.iter().zip(self.rests.as_chunks::<PANEL>().0);
+        let seeds = &mut self.reached.seeds;
+        seeds.renew(self.nearest.k());
+        let rests = self.table.rests[self.first..].as_chunks::<PANEL>().0;
+        let panels = self.bounds.as_chunks::<PANEL>().0.iter().zip(rests);
         for ((bounds, rests), first) in panels.zip((0..).step_by(PANEL)) {
-            let bound = self.seeds.float_bound();
+            let bound = seeds.float_bound();
             let mut within = false;
             let mut keys = [0.0; PANEL];
             for ((key, &score), &left) in keys.iter_mut().zip(bounds).zip(rests) {
-                *key = self.rest * left - score;
+                *key = self.row.rest * left - score;
                 within |= *key <= bound;
             }
             if within {
                 for (&key, at) in keys.iter().zip(first..) {
-                    self.seeds.offer_float(key, at);
+                    seeds.offer_float(key, at);
                 }
             }
         }
-        let seeds = self.seeds.sorted().len();
-        for rank in 0..seeds {
-            let at = self.seeds.candidate(rank) as usize;
+        let found = seeds.sorted().len();
+        for rank in 0..found {
+            let at = self.reached.seeds.candidate(rank) as usize;
             self.nearest.offer_float(self.key(simd, at), (self.first + at) as u32);
             // Left out from now on.
             self.bounds[at] = f32::NEG_INFINITY;
         }
-        seeds
+        found
     }
 
     /// Finds the panels with a bound that may reach. No branch depends on a bound: which panels these are cannot be
@@ -152,7 +161,7 @@ impl Compare<'_> {
     /// Finds the vectors of some panels whose bounds may reach.
     #[inline(always)]
     fn vectors_that_reach(&self, panels: &[u32], least: f32, found: &mut Vec<(u32, f32)>) {
-        let count = self.vectors.len() / self.row.len();
+        let count = self.table.count - self.first;
         found.clear();
         for &panel in panels {
             let first = panel as usize * PANEL;
@@ -187,9 +196,9 @@ impl Compare<'_> {
     /// The bound with further shares in place of the lengths of what is left.
     #[inline(always)]
     pub fn finer_bound(&self, bound: f32, at: usize) -> f32 {
-        match (self.finer, self.table.finer.of(self.first + at)) {
+        match (self.row.finer, self.table.finer.of(self.first + at)) {
             (Some((own, side)), Some((theirs, other))) => {
-                bound - self.rest * self.rests[at] + side.bound(other, byte_product(own, theirs))
+                bound - self.row.rest * self.table.rests[self.first + at] + side.bound(other, byte_product(own, theirs))
             }
             _ => bound,
         }
@@ -197,7 +206,8 @@ impl Compare<'_> {
 
     #[inline(always)]
     fn key<S: Simd>(&self, simd: S, at: usize) -> f32 {
-        key(simd, self.table.metric, self.row, &self.vectors[at * self.row.len()..][..self.row.len()])
+        let row = self.row.values;
+        key(simd, self.table.metric, row, &self.vectors[(self.first + at) * row.len()..][..row.len()])
     }
 }
 

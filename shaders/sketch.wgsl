@@ -78,10 +78,12 @@ fn measure(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups)
       in_shares += partial_shares[lane + i];
     }
     // A sum over d terms is off by less than d · 2⁻²⁴ of their absolute sum. With r² + s² for r² the product of two rests
-    // is at least r·r' + s·s' (Cauchy and Schwarz).
+    // is at least r·r' + s·s' (Cauchy and Schwarz). Shares are off by up to (2·‖x‖ + ‖x − μ‖) · d · 2⁻²⁴, which counts four
+    // times; with the sums of squares, the products and directions that are not quite orthonormal that is less than
+    // 12 · d · 2⁻²⁴ of the two squares. The slack by itself is for biases and levels.
     let terms = f32(4u * params.stride + 16u);
     let slack = 2.0 * terms * (5.9604645e-8 * (sums.x + sums.y) + LEAST);
-    let rest = sqrt(max(sums.x - in_shares, 0.0) + slack);
+    let rest = sqrt(max(sums.x - in_shares, 0.0) + 6.0 * slack);
     sides[row] = Side(rest, sqrt(slack), level_of(sums.x, sums.w), 0.0, 0.0, 0.0, 0.0);
     biases[row] = bias_of(sums.x, sums.z) + 2.0 * slack;
   }

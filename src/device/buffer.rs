@@ -127,9 +127,13 @@ impl Matrix {
     /// Sketches of rows on the host in the directions of `basis`, kept for who next asks for the same.
     pub(crate) fn sketches(&self, basis: &Arc<Basis>) -> Result<Arc<RowSketches>> {
         let data = self.data.host("sketches")?;
-        let make = || Arc::new(RowSketches::new(basis.clone(), data));
-        let kept = self.sketches.get_or_init(make);
-        Ok(if Arc::ptr_eq(&kept.basis, basis) { kept.clone() } else { make() })
+        if let Some(kept) = self.sketches.get().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+            return Ok(kept.clone());
+        }
+        // Made before the cell is touched: a thread that waits for its part of the work may need sketches of this matrix.
+        let made = Arc::new(RowSketches::new(basis.clone(), data));
+        let _ = self.sketches.set(made.clone());
+        Ok(made)
     }
 
     /// The same of rows on a GPU, where those that are kept are not fit.

@@ -35,6 +35,7 @@ pub use stages::{BlendOutcome, BlendedRows};
 
 pub(crate) use cpu::blend::Neighborhood;
 pub(crate) use cpu::exact_topk::ENOUGH;
+pub(crate) use cpu::simd::arch;
 pub(crate) use cpu::weighted_sum::WeightedSum;
 #[cfg(test)]
 pub(crate) use gpu::broken;
@@ -323,7 +324,7 @@ impl Device {
 
 /// Squared distance (L2) or inner product of two vectors, as a direct sum with the machine's SIMD.
 pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(cpu::distance::Distance { metric, x, y })
+    arch().dispatch(cpu::distance::Distance { metric, x, y })
 }
 
 fn checked_rows(floats: usize, dim: usize) -> Result<usize> {

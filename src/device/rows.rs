@@ -1,5 +1,6 @@
 //! Rows that stay on a device, to be compared with queries and blended with frames.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use half::f16;
@@ -32,8 +33,18 @@ pub struct RowSet {
     pub(crate) rows: usize,
     pub(crate) dim: usize,
     pub(crate) format: RowFormat,
-    /// By metric, made when they are first asked for; none where they would not pay.
-    sketches: [OnceLock<Option<Arc<SketchTable>>>; 2],
+    /// By metric.
+    sketches: Arc<[LazySketches; 2]>,
+}
+
+/// Sketches of all rows, made when they are first needed. No lock is held meanwhile: making them is work for a thread
+/// pool, and a thread that waits for its part may begin another search, which needs them as well.
+#[derive(Debug, Default)]
+struct LazySketches {
+    /// None where they would not pay.
+    made: OnceLock<Option<SketchTable>>,
+    /// Set by the first search that makes them; others go on without.
+    begun: AtomicBool,
 }
 
 /// The rows of one buffer.
@@ -69,17 +80,27 @@ impl RowSet {
     /// Makes rows on the CPU engine ready for being searched as a whole again and again: takes as long as a search of about
     /// two hundred queries, and half a byte a float. Others are ready as they are.
     pub fn prepare(&self, metric: Metric) {
-        if let Ok(rows) = self.host("prepare") {
-            self.sketches[metric as usize].get_or_init(|| {
-                let basis = Basis::of(rows, self.dim)?;
-                Some(Arc::new(SketchTable::new(Arc::new(basis), rows, metric)))
-            });
+        let sketches = &self.sketches[metric as usize];
+        let Ok(rows) = self.host("prepare") else { return };
+        if sketches.made.get().is_some() {
+            return;
+        }
+        sketches.begun.store(true, Ordering::Relaxed);
+        let table = Basis::of(rows, self.dim).map(|basis| SketchTable::new(Arc::new(basis), rows, metric));
+        // Whoever made them at the same time made the same ones.
+        let _ = sketches.made.set(table);
+    }
+
+    /// The same from within a search, unless another one is making the rows ready.
+    pub(crate) fn prepare_lazily(&self, metric: Metric) {
+        if !self.sketches[metric as usize].begun.swap(true, Ordering::Relaxed) {
+            self.prepare(metric);
         }
     }
 
     /// What spares most comparisons with all rows, where it was prepared.
     pub(crate) fn sketch(&self, metric: Metric) -> Option<&SketchTable> {
-        self.sketches[metric as usize].get()?.as_deref()
+        self.sketches[metric as usize].made.get()?.as_ref()
     }
 
     /// All rows of a set on the CPU engine.

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use pulp::Arch;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::device::{BatchPlan, Device, MAX_K, WeightedSum};
+use crate::device::{BatchPlan, Device, MAX_K, WeightedSum, arch};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, Normalized, l2_normalize, rows_asked};
@@ -121,7 +120,7 @@ impl<'a> Expanded<'a> {
             }
         }
         let dim = out.len();
-        Arch::new().dispatch(WeightedSum { own: 0.0, out, weights: &weights, rows: scratch });
+        arch().dispatch(WeightedSum { own: 0.0, out, weights: &weights, rows: scratch });
         l2_normalize(out, dim);
         Ok(())
     }

@@ -18,10 +18,15 @@ pub fn cases() -> Vec<Listed> {
             [[1.0, 1.0], [1e12, 1e12], [1e-12, 1e-12], [1e-25, 1.0], [1e-25, 1e-25], [1e18, 1e18], [1e5, 1e-20]]
         {
             let name = format!("{metric}_all_that_reach_are_left_of_{:e}_and_{:e}", scales[0], scales[1]);
-            cases.push((name, Box::new(move |device| all_that_reach_are_left(device, metric, scales, 0.0))));
+            cases.push((name, Box::new(move |device| all_that_reach_are_left(device, metric, scales, [0.0, 0.0]))));
+        }
+        for offset in [184.0, 606.0, 1e4, 1e6] {
+            let name = format!("{metric}_all_that_reach_are_left_{offset:e}_from_the_origin");
+            let far = move |device: &Device| all_that_reach_are_left(device, metric, [1.0, 1.0], [0.0, offset]);
+            cases.push((name, Box::new(far)));
         }
         let name = format!("{metric}_all_that_reach_are_left_beside_a_great_share");
-        cases.push((name, Box::new(move |device| all_that_reach_are_left(device, metric, [1.0, 1.0], 30.0))));
+        cases.push((name, Box::new(move |device| all_that_reach_are_left(device, metric, [1.0, 1.0], [30.0, 0.0]))));
     }
     cases.push(("far_from_the_origin".into(), Box::new(far_from_the_origin)));
     cases
@@ -41,24 +46,25 @@ fn few_are_left(device: &Device, metric: Metric) -> Result<(), Failed> {
 }
 
 /// Values of which a sketch leaves nothing: bounds are as near to the scores as they can be. What the first direction
-/// leads by is in the same share of all, whose rounding then is most of what bounds must allow for.
-fn in_few_directions(count: usize, dim: usize, scale: f32, lead: f32, seed: u64) -> Vec<f32> {
+/// leads by is in the same share of all, whose rounding then is most of what bounds must allow for; so is the offset.
+fn in_few_directions(count: usize, dim: usize, scale: f32, [lead, offset]: [f32; 2], seed: u64) -> Vec<f32> {
     const DIRECTIONS: usize = 20;
     let (directions, mut amounts) = (random(DIRECTIONS * dim, 44), random(count * DIRECTIONS, seed));
     amounts.iter_mut().step_by(DIRECTIONS).for_each(|amount| *amount += lead * amount.signum());
-    let value =
-        |amounts: &[f32], i| -> f32 { (0..DIRECTIONS).map(|j| scale * amounts[j] * directions[j * dim + i]).sum() };
+    let value = |amounts: &[f32], i| {
+        (0..DIRECTIONS).map(|j| scale * amounts[j] * directions[j * dim + i]).sum::<f32>() + offset
+    };
     amounts.chunks_exact(DIRECTIONS).flat_map(|amounts| (0..dim).map(|i| value(amounts, i))).collect()
 }
 
 /// Of centroids that moved all are left that are as near as the guess, which is the one that was nearest before.
-fn all_that_reach_are_left(device: &Device, metric: Metric, scales: [f32; 2], lead: f32) -> Result<(), Failed> {
+fn all_that_reach_are_left(device: &Device, metric: Metric, scales: [f32; 2], away: [f32; 2]) -> Result<(), Failed> {
     let (dim, count, nlist) = (160, 67, 290);
-    let rows = in_few_directions(count, dim, scales[0], lead, 41);
-    let centroids = in_few_directions(nlist, dim, scales[1], lead, 42);
+    let rows = in_few_directions(count, dim, scales[0], away, 41);
+    let centroids = in_few_directions(nlist, dim, scales[1], away, 42);
     for &shares in device.shares() {
         let uploaded = device.upload(&rows, dim)?;
-        let before = device.centroid_table(&in_few_directions(nlist, dim, 1.0, lead, 43), dim, metric)?;
+        let before = device.centroid_table(&in_few_directions(nlist, dim, 1.0, away, 43), dim, metric)?;
         let guesses = device.nearest_centroid_by(&uploaded, &before, Method::Sketches(shares))?;
         let table = device.centroid_table_of(device.upload(&centroids, dim)?, metric, Some(&before))?;
         let Some(marks) = device.marks(&uploaded, &table, shares)? else {

@@ -4,6 +4,7 @@
 mod files;
 mod homes;
 mod layers;
+mod locks;
 mod shaders;
 
 use std::fs;
@@ -44,7 +45,7 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
     (
         "src/device/cpu",
         "rs",
-        &["mod", "amx", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "weighted_sum"],
+        &["mod", "amx", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "simd", "weighted_sum"],
     ),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];
@@ -58,6 +59,21 @@ const UNSAFE: [&str; 7] = [
     "src/device/gpu/pipeline_cache.rs",
     "src/index/mapped_floats.rs",
     "tests/kernel_stats/radv.rs",
+];
+
+/// The files that hold a lock, a cell or a thread's workspace while other code runs, and what that is: never work for a
+/// thread pool.
+const HOLDERS: [(&str, &str); 10] = [
+    ("src/device/cpu/amx.rs", "asks the processor"),
+    ("src/device/cpu/block_sums.rs", "asks the processor"),
+    ("src/device/cpu/byte_products.rs", "asks the processor"),
+    ("src/device/cpu/simd.rs", "asks the processor"),
+    ("src/device/cpu/lookup_tables.rs", "a query's tables, on one thread"),
+    ("src/device/cpu/select_topk.rs", "what `Room::lend` is given, on one thread"),
+    ("src/index/refine.rs", "a query's re-ranking, on one thread"),
+    ("src/device/gpu/mod.rs", "a queue of submissions, popped and pushed"),
+    ("src/device/gpu/pipelines.rs", "a file is read"),
+    ("src/selftest/oracle.rs", "a line is kept"),
 ];
 
 const MAX_LINES: usize = 450;

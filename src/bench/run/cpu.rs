@@ -2,12 +2,13 @@
 
 use std::hint::black_box;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::patience;
 use super::sample::{rates, sample, wall};
 use crate::bench::Ceilings;
+use crate::device::arch;
 use crate::error::Result;
 
 /// Multiply-adds side by side, so that none waits for the one before: 4 cycles of latency, 2 a cycle, and some to spare
@@ -20,12 +21,12 @@ const COPIED: usize = 256 << 20;
 pub(super) fn ceilings(quick: bool) -> Result<Ceilings> {
     let patience = patience(quick);
     let threads = rayon::current_num_threads();
-    let lanes = Arch::new().dispatch(Lanes);
+    let lanes = arch().dispatch(Lanes);
     let multiply_adds = (8 * threads * TURNS * CHAINS * lanes) as f64;
     let seconds = sample(patience, || {
         wall(|| {
             (0..8 * threads).into_par_iter().with_max_len(1).for_each(|seed| {
-                black_box(Arch::new().dispatch(MultiplyAdd(seed as f32)));
+                black_box(arch().dispatch(MultiplyAdd(seed as f32)));
             });
             Ok(())
         })

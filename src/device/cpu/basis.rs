@@ -1,12 +1,14 @@
 //! A few orthonormal directions in which vectors spread most, found by subspace iteration (Halko, Martinsson and Tropp,
 //! arXiv 0909.4061): rounds of B ← orthonormal rows of B · SᵀS for a sample S.
 
+use pulp::NullaryFnOnce;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
 use super::scores::{PANEL, Scores, WriteAll, panels};
+use super::simd::arch;
 use crate::device::exact_distance;
 use crate::factory::Metric;
 
@@ -73,7 +75,7 @@ fn products(rows: &[f32], dim: usize, panels: &[f32], count: usize) -> Vec<f32> 
         Vec::new,
         |packed, (rows, out)| {
             let take = &mut WriteAll { scores: out, stride: count };
-            pulp::Arch::new().dispatch(Scores { rows, dim, panels, bias: &bias, packed, take });
+            arch().dispatch(Scores { rows, mean: None, dim, panels, bias: &bias, packed, take });
         },
     );
     products
@@ -107,6 +109,64 @@ fn orthonormalize(rows: &mut [f32], dim: usize) {
                 row.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
             }
         }
+    }
+}
+
+/// Bounds how much longer than a vector its shares in directions D, row-major, can be: ‖D·x‖² ≤ (1 + excess)·‖x‖².
+///
+/// That is the largest eigenvalue λ of G = D·Dᵀ less 1. Where λ > 1, λ − 1 ≤ λ² − λ ≤ ‖G² − G‖ (Frobenius). Eigenvalues of
+/// 0, from directions that there is nothing in, do not count there.
+pub(super) fn excess(directions: &[&[f32]], dim: usize) -> f32 {
+    let all: Vec<&[f32]> = directions.iter().flat_map(|directions| directions.chunks_exact(dim)).collect();
+    let mut gram = vec![0.0; all.len() * all.len()];
+    gram.par_chunks_mut(all.len().max(1)).zip(&all).for_each(|(row, x)| {
+        row.iter_mut().zip(&all).for_each(|(out, y)| *out = arch().dispatch(Product { x, y }));
+    });
+    let rows = gram.par_chunks(all.len().max(1));
+    let squares: Vec<f64> = rows.map(|row| arch().dispatch(Deviation { row, gram: &gram })).collect();
+    squares.iter().sum::<f64>().sqrt() as f32
+}
+
+/// ‖row·(G − I)‖² for a row of G.
+struct Deviation<'a> {
+    row: &'a [f64],
+    gram: &'a [f64],
+}
+
+impl NullaryFnOnce for Deviation<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut sums: Vec<f64> = self.row.iter().map(|x| -x).collect();
+        for (&x, row) in self.row.iter().zip(self.gram.chunks_exact(self.row.len())) {
+            sums.iter_mut().zip(row).for_each(|(sum, y)| *sum += x * y);
+        }
+        sums.iter().map(|x| x * x).sum()
+    }
+}
+
+/// x · y in 64-bit floats.
+struct Product<'a> {
+    x: &'a [f32],
+    y: &'a [f32],
+}
+
+impl NullaryFnOnce for Product<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        const SUMS: usize = 16;
+        let ((xs, x_rest), (ys, y_rest)) = (self.x.as_chunks::<SUMS>(), self.y.as_chunks::<SUMS>());
+        let mut sums = [0.0; SUMS];
+        for (x, y) in xs.iter().zip(ys) {
+            for i in 0..SUMS {
+                sums[i] += f64::from(x[i]) * f64::from(y[i]);
+            }
+        }
+        let rest = x_rest.iter().zip(y_rest).map(|(&x, &y)| f64::from(x) * f64::from(y));
+        sums.into_iter().chain(rest).sum()
     }
 }
 

@@ -1,8 +1,8 @@
 //! RVC's blend: frames drawn towards their neighbours.
 
-use pulp::Arch;
 use rayon::prelude::*;
 
+use super::simd::arch;
 use super::weighted_sum::WeightedSum;
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::rows::RowSet;
@@ -73,7 +73,7 @@ impl Neighborhood {
         weigh(scores, power.into());
         weights.clear();
         weights.extend(scores.iter().map(|weight| (f64::from(index_rate) * weight) as f32));
-        Arch::new().dispatch(WeightedSum { own: 1.0 - index_rate, out: frame, weights, rows });
+        arch().dispatch(WeightedSum { own: 1.0 - index_rate, out: frame, weights, rows });
         BlendOutcome::Blended
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use super::simd::{Level, allowed};
 use crate::device::codes::BLOCK_ROWS;
 
 /// Queries for which a block is read once.
@@ -53,20 +54,21 @@ fn all() -> Vec<BlockSums> {
     let mut all: Vec<BlockSums> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512bw")
+        if allowed(Level::Vnni)
+            && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vnni")
         {
             // SAFETY: the machine has what the function is compiled for.
             all.push(|block, asks, flip, keys| unsafe { avx512::block_sums(block, asks, flip, keys) });
         }
-        if is_x86_feature_detected!("avx2") {
+        if allowed(Level::V3) && is_x86_feature_detected!("avx2") {
             // SAFETY: the machine has what the function is compiled for.
             all.push(|block, asks, flip, keys| unsafe { avx2::block_sums(block, asks, flip, keys) });
         }
     }
     #[cfg(target_arch = "aarch64")]
-    if std::arch::is_aarch64_feature_detected!("neon") {
+    if allowed(Level::V3) && std::arch::is_aarch64_feature_detected!("neon") {
         // SAFETY: the machine has what the function is compiled for.
         all.push(|block, asks, flip, keys| unsafe { neon::block_sums(block, asks, flip, keys) });
     }

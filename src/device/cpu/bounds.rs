@@ -9,18 +9,20 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::basis::centred;
 use super::byte_products::{BytePanel, ByteRows, byte_bounds};
 use super::compare::{Compare, CompareNear, Counts, Reached, Row};
 use super::lines::Lines;
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Smallest;
+use super::simd::arch;
 use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
 use crate::device::ranges::RowRanges;
 use crate::factory::Metric;
 
 /// Bounds that are kept at a time: they stay in a core's cache.
 const BOUNDS: usize = 1 << 17;
+/// What rounding may take from a bias where bounds are added up, relative to it: sixteen times half an ulp.
+const BIAS_ROUNDING: f64 = 8.0 * f32::EPSILON as f64;
 
 /// Vectors to find the nearest of.
 #[derive(Debug)]
@@ -28,8 +30,8 @@ pub(crate) struct SketchTable {
     basis: Arc<Basis>,
     pub(super) metric: Metric,
     shares: Shares,
-    /// Added to the product with a row less the mean, this gives a score that orders vectors as the metric does; −∞ fills
-    /// up the last panel.
+    /// Added to the product with a row less the mean, this gives a score that orders vectors as the metric does. Raised by
+    /// what rounding may take from it; −∞ fills up the last panel.
     bias: Vec<f32>,
     /// Lengths of what is left of the vectors.
     pub(super) rests: Vec<f32>,
@@ -53,12 +55,12 @@ impl SketchTable {
         let Basis { dim, width, ref mean, .. } = *basis;
         let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
         let score = |vector: &[f32]| {
-            let short = centred(vector, mean);
+            let centred = vector.iter().zip(mean).map(|(&x, &mean)| (f64::from(x) - f64::from(mean), f64::from(mean)));
             let bias = match metric {
-                Metric::L2 => -0.5 * norm(&short),
-                Metric::InnerProduct => short.iter().zip(mean).map(|(&x, &m)| f64::from(x) * f64::from(m)).sum(),
+                Metric::L2 => -0.5 * centred.map(|(x, _)| x * x).sum::<f64>(),
+                Metric::InnerProduct => centred.map(|(x, mean)| x * mean).sum(),
             };
-            (bias as f32, norm(vector))
+            ((bias + BIAS_ROUNDING * bias.abs()) as f32, norm(vector))
         };
         let scores: Vec<_> = vectors.par_chunks_exact(dim).map(score).collect();
         let count = scores.len();
@@ -90,7 +92,7 @@ impl SketchTable {
     /// negated.
     pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> Counts {
         let Work { pools, among, near, bounding } = work;
-        let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
+        let (arch, dim) = (arch(), self.basis.dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
         let mut counts = Counts::default();
         if let Some(near) = near {
@@ -125,7 +127,7 @@ impl SketchTable {
     pub(super) fn nearest_within(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) {
         let Work { pools, among, bounding, .. } = work;
         let Some((ranges, number)) = among else { return };
-        let (arch, dim) = (pulp::Arch::new(), self.basis.dim);
+        let (arch, dim) = (arch(), self.basis.dim);
         for (r, (row, nearest)) in rows.chunks_exact(dim).zip(pools).enumerate() {
             let row = self.row(row, sketches, r);
             let mut likely_first = true;
@@ -164,7 +166,7 @@ impl SketchTable {
                 let panels = &panels[vectors.start * dim..vectors.end * dim];
                 let rows = &sketches.floats[rows.start * dim..rows.end * dim];
                 let take = &mut WriteAll { scores: bounds, stride: vectors.len() };
-                pulp::Arch::new().dispatch(Scores { rows, dim, panels, bias, packed, take });
+                arch().dispatch(Scores { rows, mean: None, dim, panels, bias, packed, take });
             }
             Shares::Bytes(panels) => {
                 let panels = &panels[vectors.start / PANEL..vectors.end / PANEL];
@@ -216,8 +218,12 @@ pub(super) struct Bounding {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::cpu::basis::centred;
     use crate::device::cpu::select_topk::Room;
     use crate::device::cpu::sketch;
 

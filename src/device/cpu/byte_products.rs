@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::lines::Lines;
 use super::scores::PANEL;
+use super::simd::{Level, allowed};
 
 /// Shares of a vector come in multiples of this.
 pub(super) const SHARES: usize = 64;
@@ -108,10 +109,10 @@ pub(super) fn byte_bounds(rows: usize) -> Option<ByteBounds> {
 fn all(rows: usize) -> Vec<ByteBounds> {
     let mut all: Vec<ByteBounds> = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+    if allowed(Level::Vnni) && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
         // SAFETY: the machine has what the functions are compiled for.
         #[cfg(target_os = "linux")]
-        if rows > 1 && super::amx::Unit::available() {
+        if rows > 1 && allowed(Level::Amx) && super::amx::Unit::available() {
             all.push(|rows, panels, biases, room, bounds| unsafe {
                 avx512::by_amx(rows, panels, biases, room, bounds)
             });

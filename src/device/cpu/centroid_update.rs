@@ -4,6 +4,7 @@
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
+use super::simd::arch;
 use crate::device::buffer::{Assignment, ClusterSums, Matrix};
 use crate::error::Result;
 
@@ -12,7 +13,7 @@ pub(crate) fn centroid_update(rows: &Matrix, nearest: &Assignment, sums: &mut Cl
     let dim = rows.dim;
     let (data, labels, distances) = (rows.data.host(name)?, nearest.labels.host(name)?, nearest.distances.host(name)?);
     let (starts, order) = sort_by_label(labels, sums.sums.rows);
-    let arch = pulp::Arch::new();
+    let arch = arch();
     sums.sums
         .data
         .host_mut(name)?

@@ -234,7 +234,7 @@ impl WithSimd for CompareNear<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for ((row, &near), nearest) in self.rows.chunks_exact(self.dim).zip(self.near).zip(self.nearest) {
-            // A hint that points nowhere costs comparisons, and changes nothing.
+            // Hints that are out of range are ignored.
             if let Some(vector) = self.vectors.chunks_exact(self.dim).nth(near as usize) {
                 nearest.offer_float(key(simd, self.metric, row, vector), near);
             }
@@ -255,18 +255,18 @@ impl Scale {
     #[inline(always)]
     fn of<S: Simd>(simd: S, table: &SketchTable, row: &[f32]) -> Self {
         let mean = &table.basis().mean;
-        let rounding = table.basis().rounding();
+        let (rounding, underflow) = (table.basis().rounding(), row.len() as f32 * f32::MIN_POSITIVE);
         match table.metric {
             // x'·c' − ½‖c'‖² = ½‖x'‖² − ½‖x − c‖².
             Metric::L2 => {
                 let offset = 0.5 * distance(simd, Metric::L2, row, mean);
-                Self { offset, factor: 0.5, margin: rounding * offset, rounding }
+                Self { offset, factor: 0.5, margin: rounding * offset + underflow, rounding }
             }
             // x'·c' + μ·c' = x·c − x·μ.
             Metric::InnerProduct => {
-                let length = distance(simd, Metric::InnerProduct, row, row).sqrt();
+                let length = (distance(simd, Metric::InnerProduct, row, row) + underflow).sqrt();
                 let offset = -distance(simd, Metric::InnerProduct, row, mean);
-                Self { offset, factor: 1.0, margin: 4.0 * rounding * length * table.reach, rounding }
+                Self { offset, factor: 1.0, margin: 4.0 * rounding * length * table.reach + underflow, rounding }
             }
         }
     }

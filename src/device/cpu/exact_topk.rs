@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::bounds::{SketchTable, Work};
 use super::distance::distance;
 use super::select_topk::{Room, Smallest};
+use super::simd::arch;
 use super::sketch;
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::ranges::{RowRanges, groups};
@@ -70,7 +71,7 @@ impl Search<'_> {
             return None;
         }
         if compared >= MANY * (rows.rows + DIRECTIONS) {
-            rows.prepare(self.metric);
+            rows.prepare_lazily(self.metric);
         }
         rows.sketch(self.metric)
     }
@@ -107,7 +108,7 @@ impl Search<'_> {
 
     /// The same, comparing with all.
     fn directly(&self, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
-        let (arch, queries) = (pulp::Arch::new(), rows.len() / k);
+        let (arch, queries) = (arch(), rows.len() / k);
         let block = (BLOCK / (4 * self.dim)).max(1);
         Room::lend(|room| {
             let (pools, visits) = (room.pools.renew(queries, k), &mut room.visits);

@@ -6,6 +6,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::distance::distance;
+use super::simd::arch;
 use crate::device::buffer::{Matrix, TopK};
 use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
 use crate::device::pq::{CENTROIDS, Codebooks};
@@ -37,7 +38,7 @@ pub(crate) fn lookup_tables(
     let entries = entries.renew(queries.rows * query_bytes, 0);
     let biases = biases.renew(queries.rows * shape.lists, 0);
     let scales = scales.renew(queries.rows * 2, 0.0);
-    let arch = pulp::Arch::new();
+    let arch = arch();
     data.par_chunks_exact(queries.dim)
         .zip(entries.par_chunks_exact_mut(query_bytes))
         .zip(biases.par_chunks_exact_mut(shape.lists))

@@ -10,6 +10,7 @@ mod compare;
 pub(super) mod distance;
 mod lines;
 pub(super) mod scores;
+pub(super) mod simd;
 pub(super) mod sketch;
 pub(super) mod weighted_sum;
 
@@ -32,7 +33,7 @@ pub(super) mod select_topk;
 
 /// What the engine runs on, for a person to read: "CPU engine (x86_64 with AVX2, 2 threads)".
 pub(super) fn describe() -> String {
-    let simd = format!("{:?}", pulp::Arch::new());
+    let simd = format!("{:?}", simd::arch());
     let simd = match simd.split('(').next() {
         Some("V4") => "AVX-512",
         Some("V3") => "AVX2",

@@ -9,6 +9,7 @@ use super::bounds::Work;
 use super::distance::distance;
 use super::scores::{PANEL, Scores, Take};
 use super::select_topk::Room;
+use super::simd::arch;
 use super::sketch;
 use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix, TopK};
 use crate::error::Result;
@@ -40,7 +41,7 @@ fn by_bounds(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances
     let name = "nearest_centroid";
     let (data, centroids, dim) = (rows.data.host(name)?, table.centroids.data.host(name)?, rows.dim);
     let sketches = rows.sketches(sketch.basis())?;
-    let (at_a_time, arch) = (sketch::ROWS, pulp::Arch::new());
+    let (at_a_time, arch) = (sketch::ROWS, arch());
     let last = sketches.last.lock().unwrap_or_else(PoisonError::into_inner).take();
     let some = |first: usize, labels: &mut [u32], distances: &mut [f32]| {
         let rows = &data[first * dim..][..labels.len() * dim];
@@ -86,12 +87,12 @@ fn by_scores(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances
     let dim = rows.dim;
     let (data, panels) = (rows.data.host(name)?, table.shifted.data.host(name)?);
     let (bias, centroids) = (table.bias.host(name)?, table.centroids.data.host(name)?);
-    let arch = pulp::Arch::new();
+    let arch = arch();
     data.par_chunks(ROWS * dim).zip(labels.par_chunks_mut(ROWS)).zip(distances.par_chunks_mut(ROWS)).for_each_init(
         Vec::new,
         |packed, ((rows, labels), distances)| {
             let mut best = Best { scores: [f32::NEG_INFINITY; ROWS], labels };
-            arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut best });
+            arch.dispatch(Scores { rows, mean: None, dim, panels, bias, packed, take: &mut best });
             let labels = best.labels;
             arch.dispatch(Measure { metric: table.metric, rows, labels, centroids, dim, distances });
         },

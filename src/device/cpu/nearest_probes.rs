@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::bounds::Work;
 use super::scores::{PANEL, Scores, Take};
 use super::select_topk::{Room, Smallest};
+use super::simd::arch;
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 
@@ -23,7 +24,7 @@ pub(crate) fn nearest_probes(
     let centroids = table.centroids.data.host(name)?;
     let probes = probes.renew(rows.rows * nprobe, 0);
     let share = rows.rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS);
-    let arch = pulp::Arch::new();
+    let arch = arch();
     data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each(|(rows, probes)| {
         Room::lend(|room| {
             let Room { pools, packed, sketches, bounding, .. } = room;
@@ -33,7 +34,9 @@ pub(crate) fn nearest_probes(
                     sketch.basis().sketch(rows, false, packed, sketches);
                     sketch.nearest(centroids, rows, sketches, Work { pools, among: None, near: None, bounding });
                 }
-                None => arch.dispatch(Scores { rows, dim, panels, bias, packed, take: &mut Nearest(pools) }),
+                None => {
+                    arch.dispatch(Scores { rows, mean: None, dim, panels, bias, packed, take: &mut Nearest(pools) })
+                }
             }
             for (pool, out) in pools.iter_mut().zip(probes.chunks_exact_mut(nprobe)) {
                 pool.write(None, out);

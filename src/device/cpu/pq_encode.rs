@@ -4,6 +4,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::simd::arch;
 use crate::device::buffer::{Buffer, Matrix};
 use crate::device::pq::{CENTROIDS, CODES_A_WORD, Codebooks, ResidualsOf};
 use crate::error::Result;
@@ -28,7 +29,7 @@ pub(crate) fn pq_encode(
     };
     let (dim, dsub, words) = (rows.dim, codebooks.dsub, codebooks.words());
     let mut codes = vec![0u32; rows.rows * words];
-    let arch = pulp::Arch::new();
+    let arch = arch();
     data.par_chunks(LANES * dim).zip(codes.par_chunks_mut(LANES * words)).enumerate().for_each_init(
         || vec![Column::default(); CODES_A_WORD * dsub],
         |columns, (block, (rows, codes))| {

@@ -4,6 +4,7 @@
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
+use super::simd::arch;
 use crate::device::buffer::{Buffer, ClusterSums, HostSums, Matrix};
 use crate::device::pq::{CENTROIDS, CODES_A_WORD, Codebooks};
 use crate::error::Result;
@@ -20,7 +21,7 @@ pub(crate) fn pq_update(
     let name = "pq_update";
     let (data, codes, centroids) = (rows.data.host(name)?, codes.host(name)?, codebooks.data.host(name)?);
     let (m, dsub) = (codebooks.m, codebooks.dsub);
-    let arch = pulp::Arch::new();
+    let arch = arch();
     let blocks: Vec<HostSums> = data
         .par_chunks(BLOCK * rows.dim)
         .zip(codes.par_chunks(BLOCK * codebooks.words()))

@@ -46,6 +46,8 @@ impl Take for WriteAll<'_> {
 pub(super) struct Scores<'a, T> {
     /// Row-major.
     pub rows: &'a [f32],
+    /// Subtracted from each row first.
+    pub mean: Option<&'a [f32]>,
     pub dim: usize,
     pub panels: &'a [f32],
     /// One a place in the panels, −∞ where there is no centroid.
@@ -74,10 +76,10 @@ impl<T: Take> Scores<'_, T> {
     /// `V` vectors make a panel.
     #[inline(always)]
     fn run<S: Simd, const V: usize>(self, simd: S, sizes: &[usize]) {
-        let Self { rows, dim, panels, bias, packed, take } = self;
+        let Self { rows, mean, dim, panels, bias, packed, take } = self;
         let count = rows.len() / dim;
         let tiles = tiles(count, sizes);
-        pack(rows, dim, tiles.clone(), packed);
+        pack(rows, mean, dim, tiles.clone(), packed);
         let bias = bias.as_chunks::<PANEL>().0;
         for ((panel, bias), first) in panels.chunks_exact(PANEL * dim).zip(bias).zip((0..).step_by(PANEL)) {
             let panel = S::as_simd_f32s(panel).0;
@@ -131,14 +133,24 @@ fn tiles(rows: usize, sizes: &[usize]) -> impl Iterator<Item = usize> + Clone {
     repeat_n(sizes[0], rows / sizes[0]).chain(last)
 }
 
-fn pack(rows: &[f32], dim: usize, tiles: impl Iterator<Item = usize> + Clone, packed: &mut Vec<f32>) {
+fn pack(
+    rows: &[f32],
+    mean: Option<&[f32]>,
+    dim: usize,
+    tiles: impl Iterator<Item = usize> + Clone,
+    packed: &mut Vec<f32>,
+) {
     packed.clear();
     packed.resize(tiles.clone().sum::<usize>() * dim, 0.0);
     let (mut rest, mut rows) = (packed.as_mut_slice(), rows.chunks_exact(dim));
     for size in tiles {
         let (tile, behind) = rest.split_at_mut(size * dim);
         for (r, row) in rows.by_ref().take(size).enumerate() {
-            tile[r..].iter_mut().step_by(size).zip(row).for_each(|(out, &x)| *out = x);
+            let packed = tile[r..].iter_mut().step_by(size).zip(row);
+            match mean {
+                Some(mean) => packed.zip(mean).for_each(|((out, &x), &mean)| *out = x - mean),
+                None => packed.for_each(|(out, &x)| *out = x),
+            }
         }
         rest = behind;
     }
@@ -191,9 +203,16 @@ mod tests {
             let rows: Vec<f32> = (0..count * dim).map(|i| (i % 7) as f32).collect();
             let mut kept = Kept(Vec::new());
             let (panels, mut packed) = (panels(&centroids, dim), Vec::new());
-            let scores =
-                Scores { rows: &rows, dim, panels: &panels, bias: &bias, packed: &mut packed, take: &mut kept };
-            pulp::Arch::new().dispatch(scores);
+            let scores = Scores {
+                rows: &rows,
+                mean: None,
+                dim,
+                panels: &panels,
+                bias: &bias,
+                packed: &mut packed,
+                take: &mut kept,
+            };
+            crate::device::arch().dispatch(scores);
             kept.0.sort_by_key(|&(row, label, _)| (row, label));
             // Whole numbers and halves: exact in any order.
             let expected = (0..count).flat_map(|r| (0..nlist).map(move |c| (r, c))).map(|(r, c)| {

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::basis::principal_directions;
+use super::basis::{excess, principal_directions};
 use super::byte_products::{SHARES, Side, byte_bounds};
 use super::distance::distance;
 use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::select_topk::Room;
+use super::simd::arch;
 use crate::device::exact_distance;
 use crate::factory::Metric;
 
@@ -42,13 +43,16 @@ pub(crate) struct Basis {
     pub(super) mean: Vec<f32>,
     first: Turn,
     finer: Turn,
+    /// What rounding may add to the product of two vectors, relative to the product of their lengths less the mean.
+    slack: f32,
 }
 
-/// Directions in panels, and the mean's share in each, negated.
+/// Directions in panels.
 #[derive(Debug)]
 struct Turn {
     panels: Vec<f32>,
-    bias: Vec<f32>,
+    /// One a direction.
+    zeros: Vec<f32>,
 }
 
 /// A few orthonormal directions in which vectors spread most about their mean.
@@ -64,7 +68,9 @@ pub(crate) struct Directions {
 impl Directions {
     /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
     pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
-        Self::of(vectors, dim, width_of_floats(dim), 0)
+        let found = Self::of(vectors, dim, width_of_floats(dim), 0)?;
+        // What the shaders allow for; the subspace iteration leaves a tenth of it.
+        (excess(&[&found.rows], dim) <= rounding(dim) / 4.0).then_some(found)
     }
 
     /// `width` of them or a few more, and further ones up to `all`. More leave fewer vectors to compare, and take longer.
@@ -85,8 +91,14 @@ impl Directions {
 
     /// The mean's share in each, negated.
     pub fn bias(&self) -> Vec<f32> {
-        bias(&self.rows, &self.mean)
+        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &self.mean);
+        self.rows.chunks_exact(self.mean.len()).map(share).collect()
     }
+}
+
+/// Bounds the rounding of a sum over `dim` terms, relative to their absolute sum, and of a few operations before and after.
+fn rounding(dim: usize) -> f32 {
+    (dim + 64) as f32 * f32::EPSILON / 2.0
 }
 
 fn width_of_floats(dim: usize) -> usize {
@@ -97,27 +109,23 @@ fn width_of_bytes(dim: usize) -> usize {
     (dim / 4).max(128).next_multiple_of(SHARES)
 }
 
-fn bias(directions: &[f32], mean: &[f32]) -> Vec<f32> {
-    let share = |direction| -exact_distance(Metric::InnerProduct, direction, mean);
-    directions.chunks_exact(mean.len()).map(share).collect()
-}
-
 impl Turn {
-    fn new(directions: &[f32], mean: &[f32]) -> Self {
-        Self { panels: panels(directions, mean.len()), bias: bias(directions, mean) }
+    fn new(directions: &[f32], dim: usize) -> Self {
+        Self { panels: panels(directions, dim), zeros: vec![0.0; directions.len() / dim] }
     }
 
     fn width(&self) -> usize {
-        self.bias.len()
+        self.zeros.len()
     }
 
-    /// Shares of rows, each with room for one more number behind them.
-    fn shares(&self, rows: &[f32], dim: usize, packed: &mut Vec<f32>, shares: &mut Vec<f32>) {
-        let stride = self.width() + 1;
+    /// Shares of rows less the mean, each row's with room for one more number behind them.
+    fn shares(&self, rows: &[f32], mean: &[f32], packed: &mut Vec<f32>, shares: &mut Vec<f32>) {
+        let (stride, dim) = (self.width() + 1, mean.len());
         shares.clear();
         shares.resize(rows.len() / dim * stride, 0.0);
         let take = &mut WriteAll { scores: shares, stride };
-        pulp::Arch::new().dispatch(Scores { rows, dim, panels: &self.panels, bias: &self.bias, packed, take });
+        let (mean, panels, bias) = (Some(mean), &self.panels, &self.zeros);
+        arch().dispatch(Scores { rows, mean, dim, panels, bias, packed, take });
     }
 }
 
@@ -131,9 +139,10 @@ impl Basis {
     pub(super) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
         let width = if bytes { width_of_bytes(dim) } else { width_of_floats(dim) };
         let found = Directions::of(vectors, dim, width, (dim / ALL_OF_DIM).max(ALL_LEAST))?;
-        let Directions { mean, rows, finer } = &found;
-        let (first, finer) = (Turn::new(rows, mean), Turn::new(finer, mean));
-        Some(Self { dim, width: first.width(), bytes, first, finer, mean: found.mean })
+        let Directions { rows, finer, .. } = &found;
+        let slack = 9.0 * rounding(dim) + 2.1 * excess(&[rows, finer], dim);
+        let (first, finer) = (Turn::new(rows, dim), Turn::new(finer, dim));
+        Some(Self { dim, width: first.width(), bytes, first, finer, slack, mean: found.mean })
     }
 
     /// Floats of a sketch whose shares are floats.
@@ -141,21 +150,26 @@ impl Basis {
         self.width + 1
     }
 
-    /// Bounds the rounding of a sum over d, relative to the terms' absolute sum.
+    /// As [`rounding`], of sums over the vectors' d.
     pub(super) fn rounding(&self) -> f32 {
-        (self.dim + 16) as f32 * f32::EPSILON / 2.0
+        rounding(self.dim)
+    }
+
+    /// What underflow may take from a sum over d, and much more, so that it counts beside long vectors, too.
+    fn underflow(&self) -> f32 {
+        self.dim as f32 * f32::MIN_POSITIVE * 65_536.0
     }
 
     /// Sketches of a few rows, in the memory that is there. The `finer` shares, too, which take as long again and are worth
     /// it where many vectors are left.
     pub(super) fn sketch(&self, rows: &[f32], finer: bool, packed: &mut Vec<f32>, sketches: &mut Sketches) {
         let Sketches { floats, further, bytes, finer: finer_bytes } = sketches;
-        self.first.shares(rows, self.dim, packed, floats);
+        self.first.shares(rows, &self.mean, packed, floats);
         further.clear();
         if finer {
-            self.finer.shares(rows, self.dim, packed, further);
+            self.finer.shares(rows, &self.mean, packed, further);
         }
-        pulp::Arch::new().dispatch(Rest { basis: self, rows, sketches: floats, further });
+        arch().dispatch(Rest { basis: self, rows, sketches: floats, further });
         if self.bytes {
             bytes.renew(floats, self.width);
         }
@@ -196,7 +210,7 @@ impl ByteShares {
         self.sides.clear();
         self.sides.resize(count, Side::default());
         if count > 0 {
-            pulp::Arch::new().dispatch(Bytes { width, floats, bytes: &mut self.shares, sides: &mut self.sides });
+            arch().dispatch(Bytes { width, floats, bytes: &mut self.shares, sides: &mut self.sides });
         }
     }
 
@@ -245,8 +259,22 @@ impl RowSketches {
     }
 }
 
-/// Writes the length of what is left of each row, by the first directions and by all. Rounding is allowed for here: with r² + ε‖x‖² for r², the product of two
-/// such lengths is at least r·r' + ε‖x‖‖x'‖.
+/// Writes the length of what is left of each row, by the first directions and by all.
+///
+/// What is left is measured by ‖x‖² − ‖D·x‖² for a row less the mean, x, and directions D. Their product bounds
+/// ⟨x, x'⟩ − ⟨D·x, D·x'⟩ wherever ‖D·x‖ ≤ ‖x‖ for all x (Cauchy and Schwarz); D need not be quite orthonormal.
+///
+/// Whatever rounding may take from a bound is allowed for here: with r² + s‖x‖² for r², the product of two such lengths is
+/// at least r·r' + s‖x‖‖x'‖. So s has to be the sum of what follows. Let u = 2⁻²⁴, w be the number of directions, a the
+/// shares as they were computed, and e = (d + √d + 4)u.
+/// - a differs from D·x by at most e‖x‖: each step of a sum is off by u times the partial sums, which are the shares of the
+///   first coordinates alone, and so at most ‖x‖ long together. That takes 2e of ⟨a, a'⟩ and 2e of ‖a‖².
+/// - The sums ‖x‖² and ‖a‖² are off by (d + w + 8)u.
+/// - Shares may be longer than the row, by the [`excess`] of D: once in each length, and once in their product.
+/// - Adding up a bound takes (2w + 40)u, bytes and further directions included.
+///
+/// Since w ≤ d + 31, these are at most 9(d + 64)u and twice the excess. The bias allows for its own rounding
+/// ([`SketchTable`](super::bounds::SketchTable)).
 struct Rest<'a> {
     basis: &'a Basis,
     rows: &'a [f32],
@@ -259,8 +287,8 @@ impl WithSimd for Rest<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Basis { dim, width, mean, finer, .. } = self.basis;
-        let rounding = self.basis.rounding();
+        let Basis { dim, width, mean, finer, slack, .. } = self.basis;
+        let underflow = self.basis.underflow();
         let mut further = self.further.chunks_exact_mut(finer.width() + 1);
         for (row, sketch) in self.rows.chunks_exact(*dim).zip(self.sketches.chunks_exact_mut(width + 1)) {
             let length = distance(simd, Metric::L2, row, mean);
@@ -268,7 +296,7 @@ impl WithSimd for Rest<'_> {
             for sketch in [Some(sketch), further.next()].into_iter().flatten() {
                 let Some((rest, shares)) = sketch.split_last_mut() else { continue };
                 left -= distance(simd, Metric::InnerProduct, shares, shares);
-                *rest = (left.max(0.0) + rounding * length).sqrt();
+                *rest = (left.max(0.0) + slack * length + underflow).sqrt();
             }
         }
     }

@@ -39,7 +39,12 @@ mod tests {
     fn a_sum_worked_out_by_hand() {
         let mut out = [8.0, 16.0];
         let rows = [1.0, 2.0, f32::NAN, f32::INFINITY, 10.0, -20.0];
-        pulp::Arch::new().dispatch(WeightedSum { own: 0.25, out: &mut out, weights: &[2.0, 0.0, 0.5], rows: &rows });
+        crate::device::arch().dispatch(WeightedSum {
+            own: 0.25,
+            out: &mut out,
+            weights: &[2.0, 0.0, 0.5],
+            rows: &rows,
+        });
         assert_eq!(out, [2.0 + 2.0 + 5.0, 4.0 + 4.0 - 10.0]);
         WeightedSum { own: 1.0, out: &mut [], weights: &[], rows: &[] }.call();
     }

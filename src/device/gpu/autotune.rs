@@ -96,10 +96,11 @@ impl Tuned {
         match self.get() {
             Some(tile) => tile,
             None if !pays(multiply_adds) => untuned,
-            None => *self.0.get_or_init(|| {
+            None => {
                 let tile = fastest(gpu).ok().flatten();
-                tile.inspect(|&tile| keep(&gpu.cache, tile)).unwrap_or(untuned)
-            }),
+                let tile = tile.inspect(|&tile| keep(&gpu.cache, tile)).unwrap_or(untuned);
+                *self.0.get_or_init(|| tile)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! which of the two it is. Stages take and return arrays that lie on the device ([`Buffer`], [`Matrix`]); each exists
 //! as a WGSL kernel in `shaders/`, a launcher in `gpu/` and a CPU twin in `cpu/` under one name.
 
+mod adapter_order;
 mod buffer;
 mod codes;
 mod cpu;

@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, HostTally, Matrix, TopK, UpdateTally};
 use bytemuck::Pod;
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
-pub use gpu::{GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
+pub use gpu::{Binding, GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use lookup_tables::{LookupTables, Probes};
 pub use method::{Method, Shares};

@@ -43,7 +43,7 @@ pub(super) use autotune::Tuned;
 use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
-pub use kernel::{GpuKernel, kernels};
+pub use kernel::{Binding, GpuKernel, kernels};
 use matrices::Matrices;
 pub(crate) use pending::Pending;
 use pipeline_cache::PipelineCache;

@@ -128,11 +128,21 @@ impl Device {
 
     /// The tile by which this GPU assigns rows fastest: as it was measured before, else measured now in some
     /// milliseconds, which the first large assignment would do otherwise. It is kept in the user's cache folder, or in
-    /// the one that `RVC_GPU_INDEX_CACHE` names (`off` keeps nothing). `None` for the CPU engine.
+    /// the one that `RVC_GPU_INDEX_CACHE` names (`off` keeps nothing). `None` for the CPU engine, and for a GPU that was
+    /// lost or has no memory left.
     pub fn tune(&self) -> Option<Tile> {
         match &self.engine {
             Engine::Cpu => None,
-            Engine::Gpu(gpu) => Some(gpu.tune()),
+            Engine::Gpu(gpu) => gpu.tune().ok(),
+        }
+    }
+
+    /// Kernels that this device's driver refused up to now, with its words, a line each. Where a stage has another variant
+    /// of a kernel (another tile, another method), that one was used, and nothing failed.
+    pub fn refused(&self) -> Vec<String> {
+        match &self.engine {
+            Engine::Cpu => Vec::new(),
+            Engine::Gpu(gpu) => gpu.refused(),
         }
     }
 

@@ -36,42 +36,52 @@ struct Four {
   least: vec4<f32>,
 }
 
-fn four_rows(first: u32) -> Four {
-  var four = Four(first, vec4<f32>(), vec4<f32>(), vec4<f32>());
-  for (var j = 0u; j < 4u; j++) {
-    let row = min(first + j, params.rows - 1u);
-    let side = row_sides[row];
-    // The guess's score is as little exact as any.
-    let slack = side.slack + sides[labels[row]].slack;
-    four.rest[j] = rest_of(side);
-    four.scale[j] = scale_of(side);
-    four.least[j] = score_of(distances[row], side.level) - 2.0 * slack * slack;
-  }
-  four.least = select(four.least, vec4(LOWEST), odd(four.least));
-  return four;
+// The same of one: rest, scale, least score.
+fn one_row(at: u32) -> vec3<f32> {
+  let row = min(at, params.rows - 1u);
+  let side = row_sides[row];
+  // The guess's score is as little exact as any.
+  let slack = side.slack + sides[labels[row]].slack;
+  return vec3(rest_of(side), scale_of(side), score_of(distances[row], side.level) - 2.0 * slack * slack);
 }
 
-fn mark(four: Four, sums: vec4<f32>, centroid: u32) {
-  if centroid >= params.nlist { return; }
+fn four_rows(first: u32) -> Four {
+  let a = one_row(first);
+  let b = one_row(first + 1u);
+  let c = one_row(first + 2u);
+  let d = one_row(first + 3u);
+  let least = vec4(a.z, b.z, c.z, d.z);
+  return Four(first, vec4(a.x, b.x, c.x, d.x), vec4(a.y, b.y, c.y, d.y), select(least, vec4(LOWEST), odd(least)));
+}
+
+// Whether a centroid may be the nearest of each row: a bit in the byte of each that it may be.
+fn reached(four: Four, sums: vec4<f32>, centroid: u32) -> u32 {
+  if centroid >= params.nlist { return 0u; }
   let side = sides[centroid];
   let products = product_of(sums, four.scale, scale_of(side));
   let bounds = fma(four.rest, vec4(rest_of(side)), products + bias[centroid]);
   // A bound that is no number tells nothing, nor does a least score of that kind.
   let within = (bounds >= four.least) | odd(bounds) | (four.least == vec4(LOWEST));
-  if !any(within) { return; }
-  let words = (params.nlist + 31u) / 32u;
-  for (var j = 0u; j < 4u; j++) {
-    if within[j] && four.first + j < params.rows {
-      atomicOr(&marks[(four.first + j) * words + centroid / 32u], 1u << (centroid % 32u));
-    }
-  }
+  let bits = vec4<u32>(within);
+  return bits.x | (bits.y << 8u) | (bits.z << 16u) | (bits.w << 24u);
 }
 
+fn mark(row: u32, first: u32, bits: u32) {
+  if bits == 0u || row >= params.rows { return; }
+  atomicOr(&marks[row * ((params.nlist + 31u) / 32u) + first / 32u], bits << (first % 32u));
+}
+
+// Marks of four centroids, the first of which is a multiple of four, stand in one word of a row.
 fn mark_all(four: Four, products: Products, first: u32) {
-  mark(four, vec4<f32>(products[0]), first);
-  mark(four, vec4<f32>(products[1]), first + 1u);
-  mark(four, vec4<f32>(products[2]), first + 2u);
-  mark(four, vec4<f32>(products[3]), first + 3u);
+  var bits = reached(four, vec4<f32>(products[0]), first);
+  bits |= reached(four, vec4<f32>(products[1]), first + 1u) << 1u;
+  bits |= reached(four, vec4<f32>(products[2]), first + 2u) << 2u;
+  bits |= reached(four, vec4<f32>(products[3]), first + 3u) << 3u;
+  if bits == 0u { return; }
+  mark(four.first, first, bits & 15u);
+  mark(four.first + 1u, first, (bits >> 8u) & 15u);
+  mark(four.first + 2u, first, (bits >> 16u) & 15u);
+  mark(four.first + 3u, first, bits >> 24u);
 }
 
 @compute @workgroup_size(256)

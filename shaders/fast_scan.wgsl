@@ -104,12 +104,13 @@ fn scan(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
     workgroupBarrier(); // the entries of the chunk before are read
     stage_entries(lane, task, first_pair);
     workgroupBarrier();
+    let pairs = min(CHUNK, params.pairs - first_pair);
     if here {
       var sums = Packed();
-      let last_pair = min(first_pair + CHUNK, params.pairs);
-      for (var pair = first_pair; pair < last_pair; pair++) {
-        sums = add_word(sums, 2u * (pair - first_pair), codes[base + pair * 8u]);
-        sums = add_word(sums, 2u * (pair - first_pair) + 1u, codes[base + pair * 8u + 4u]);
+      for (var i = 0u; i < pairs; i++) {
+        let pair = first_pair + i;
+        sums = add_word(sums, 2u * i, codes[base + pair * 8u]);
+        sums = add_word(sums, 2u * i + 1u, codes[base + pair * 8u + 4u]);
       }
       low = add_packed(low, sums.low_even, sums.low_odd);
       high = add_packed(high, sums.high_even, sums.high_odd);

@@ -53,10 +53,11 @@ fn sort_step(lane: u32, block: u32, span: u32) {
 }
 
 fn merge_step(lane: u32, span: u32) {
-  for (var i = lane; i < params.width / 2u; i += LANES) {
+  for (var first = 0u; first < params.width / 2u; first += LANES) {
+    let i = first + lane;
     let low = 2u * span * (i / span) + i % span;
     let high = low + span;
-    if precedes(best_key[high], best_candidate[high], best_key[low], best_candidate[low]) {
+    if i < params.width / 2u && precedes(best_key[high], best_candidate[high], best_key[low], best_candidate[low]) {
       let key = best_key[low];
       let candidate = best_candidate[low];
       best_key[low] = best_key[high];
@@ -69,7 +70,8 @@ fn merge_step(lane: u32, span: u32) {
 
 // Sorts the newcomers and merges them into the best.
 fn merge_newcomers(lane: u32, count: u32) {
-  for (var i = lane; i < BUFFER; i += LANES) {
+  for (var first = 0u; first < BUFFER; first += LANES) {
+    let i = first + lane;
     if i >= count {
       new_key[i] = WORST_KEY;
       new_candidate[i] = NONE;
@@ -83,8 +85,9 @@ fn merge_newcomers(lane: u32, count: u32) {
     }
   }
   // The smaller of best[i] and newcomer[width − 1 − i] are the `width` smallest of both, as a bitonic sequence.
-  for (var i = lane; i < params.width; i += LANES) {
-    let other = params.width - 1u - i;
+  for (var first = 0u; first < params.width; first += LANES) {
+    let i = first + lane;
+    let other = params.width - 1u - i; // past the end wraps around
     if other < BUFFER {
       if precedes(new_key[other], new_candidate[other], best_key[i], best_candidate[i]) {
         best_key[i] = new_key[other];
@@ -110,9 +113,9 @@ fn pick(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) gr
   if segment >= params.segments { return; }
   let start = segments[segment].x;
   let length = segments[segment].y;
-  for (var i = lane; i < params.width; i += LANES) {
-    best_key[i] = WORST_KEY;
-    best_candidate[i] = NONE;
+  for (var first = 0u; first < 1024u; first += LANES) {
+    best_key[first + lane] = WORST_KEY;
+    best_candidate[first + lane] = NONE;
   }
   if lane == 0u {
     atomicStore(&arrivals, 0u);

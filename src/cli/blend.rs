@@ -98,6 +98,7 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     let blender = Blender::new(Searcher::new(index, &device)?);
     seconds.resident = clock.lap();
     let blended = blend(args, &blender, &frames, &mut progress)?;
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     if blended.passed_through > 0 {
         let frames = frames.rows();
         let warning =

@@ -193,6 +193,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
             trained.set_k_factor(tuned.k_factor)?;
         }
     }
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.tune = clock.lap();
     write(&outputs, trained.as_ref(), &index, rows, args.job.existing())?;
     seconds.write = clock.lap();

@@ -105,6 +105,7 @@ pub fn run(args: &CompressArgs) -> Result<CompressReport> {
     let measured = |done| progress.at("measuring", done, total);
     let error = cluster::quantization_error(&device, &voice, &centroids, MEASURED_ROWS, &params, measured)?;
     progress.finish();
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.measure = clock.lap();
     write_npy(&args.output, args.job.existing(), &MemoryRows::new(&centroids, voice.dim())?, WRITE_ROWS)?;
     seconds.write = clock.lap();

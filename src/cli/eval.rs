@@ -117,6 +117,7 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
         progress.at("searching", evaluated.len() * queries.rows(), settings.len() * queries.rows());
     }
     progress.finish();
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
 
     let index = searcher.index();

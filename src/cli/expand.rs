@@ -76,6 +76,7 @@ pub fn run(args: &ExpandArgs) -> Result<ExpandReport> {
     seconds.scan = clock.lap();
 
     let expanded = expanded(&device, &voice, &voice, expand, &args.job, &mut progress)?;
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
     write_npy(&args.output, args.job.existing(), &expanded, args.job.batch_rows().unwrap_or(BATCH_ROWS))?;
     seconds.write = clock.lap();

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use clap::Args;
+use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, NonFinite, NpyFiles};
 use rvc_gpu_index::{Existing, Result};
 use serde::Serialize;
@@ -63,6 +64,12 @@ impl JobArgs {
             warnings.push(warning);
         }
         Ok(dropped)
+    }
+
+    /// Warns of kernels that the device's driver refused, in whose place others were used.
+    pub fn warn_of_refused(device: &Device, progress: &mut Progress, warnings: &mut Vec<String>) {
+        let warning = |refused| format!("the GPU's driver refused a kernel, and another was used: {refused}");
+        progress.warn_all(device.refused().into_iter().map(warning).collect(), warnings);
     }
 
     pub fn print(&self, report: &(impl Display + Serialize)) -> Result<()> {

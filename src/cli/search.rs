@@ -119,6 +119,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         }
     };
     seconds.search = clock.lap();
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
 
     if let Some(output) = &args.output {
         found.write_npz(output, args.job.existing())?;

@@ -114,6 +114,7 @@ pub fn run(args: &TuneArgs) -> Result<TuneReport> {
         let warning = "measured with rows held back; another speaker's frames find less, so name some with --queries";
         progress.warn_all(vec![warning.into()], &mut warnings);
     }
+    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
     let file = write(args, searcher.index(), &chosen)?;
     seconds.write = clock.lap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::adapter_order::place;
 use super::{Device, Engine, Tile, cpu, gpu};
 use crate::error::{Error, Result};
 
@@ -142,7 +143,7 @@ impl DeviceInfo {
     }
 }
 
-fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
+pub(super) fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
     // Through OpenGL a software driver does not always say what it is.
     let name = info.name.to_lowercase();
     if ["llvmpipe", "softpipe", "swiftshader", "lavapipe"].iter().any(|software| name.contains(software)) {
@@ -166,24 +167,31 @@ struct Found {
 /// Where GPUs are looked for first: looking for OpenGL loads the window system's libraries, too.
 const PRIMARY: wgpu::Backends = wgpu::Backends::PRIMARY;
 
-/// The GPUs of some backends, in the order in which `gpu:N` counts them: OpenGL last, by type, else as the system lists
-/// them.
+/// DXC compiles for DX12 where a `dxcompiler.dll` is found, as beside the program; FXC, which every Windows has, else.
+/// `WGPU_DX12_COMPILER` (`fxc`, `dxc`) decides otherwise.
+fn dx12() -> wgpu::Dx12BackendOptions {
+    wgpu::Dx12BackendOptions { shader_compiler: wgpu::Dx12Compiler::Auto.with_env(), ..Default::default() }
+}
+
+/// The GPUs of some backends, in the order in which `gpu:N` counts them: OpenGL last, by type, Vulkan before DX12, else as
+/// the system lists them.
 fn gpus(backends: wgpu::Backends) -> Vec<Found> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
         flags: wgpu::InstanceFlags::empty(),
+        backend_options: wgpu::BackendOptions { dx12: dx12(), ..Default::default() },
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
     let adapters = pollster::block_on(instance.enumerate_adapters(backends));
-    let mut found: Vec<_> = adapters
-        .into_iter()
-        .filter(|adapter| adapter.get_info().backend != wgpu::Backend::Noop)
-        .map(|adapter| {
-            let info = DeviceInfo::gpu(&adapter.get_info(), &adapter.limits(), adapter.features());
-            Found { adapter, info }
-        })
-        .collect();
-    found.sort_by_key(|gpu| (gpu.info.backend == "gl", gpu.info.device_type));
+    let mut adapters: Vec<_> = adapters.into_iter().map(|adapter| (adapter.get_info(), adapter)).collect();
+    adapters.retain(|(info, _)| info.backend != wgpu::Backend::Noop);
+    let infos: Vec<_> = adapters.iter().map(|(info, _)| info.clone()).collect();
+    adapters.sort_by_key(|(info, _)| place(info, &infos));
+    let found = adapters.into_iter().map(|(info, adapter)| {
+        let info = DeviceInfo::gpu(&info, &adapter.limits(), adapter.features());
+        Found { adapter, info }
+    });
+    let mut found: Vec<_> = found.collect();
     let infos: Vec<_> = found.iter().map(|gpu| gpu.info.clone()).collect();
     for (number, gpu) in found.iter_mut().enumerate() {
         gpu.info.selector = unique_selector(&infos, number);

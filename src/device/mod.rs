@@ -4,6 +4,7 @@
 //! which of the two it is. Stages take and return arrays that lie on the device ([`Buffer`], [`Matrix`]); each exists
 //! as a WGSL kernel in `shaders/`, a launcher in `gpu/` and a CPU twin in `cpu/` under one name.
 
+mod adapter_order;
 mod buffer;
 mod codes;
 mod cpu;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 pub use buffer::{Assignment, Buffer, CentroidTable, ClusterSums, HostSums, HostTally, Matrix, TopK, UpdateTally};
 use bytemuck::Pod;
 pub use codes::{BLOCK_ROWS, CodeSet, ScanRequest, ScanTopK};
-pub use gpu::{GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
+pub use gpu::{Binding, GpuKernel, Tile, kernels as gpu_kernels, required_features, required_limits};
 pub use listing::{Choice, DeviceInfo, DeviceType, list};
 pub use lookup_tables::{LookupTables, Probes};
 pub use method::{Method, Shares};
@@ -128,11 +129,21 @@ impl Device {
 
     /// The tile by which this GPU assigns rows fastest: as it was measured before, else measured now in some
     /// milliseconds, which the first large assignment would do otherwise. It is kept in the user's cache folder, or in
-    /// the one that `RVC_GPU_INDEX_CACHE` names (`off` keeps nothing). `None` for the CPU engine.
+    /// the one that `RVC_GPU_INDEX_CACHE` names (`off` keeps nothing). `None` for the CPU engine, and for a GPU that was
+    /// lost or has no memory left.
     pub fn tune(&self) -> Option<Tile> {
         match &self.engine {
             Engine::Cpu => None,
-            Engine::Gpu(gpu) => Some(gpu.tune()),
+            Engine::Gpu(gpu) => gpu.tune().ok(),
+        }
+    }
+
+    /// Kernels that this device's driver refused up to now, with its words, a line each. Where a stage has another variant
+    /// of a kernel (another tile, another method), that one was used, and nothing failed.
+    pub fn refused(&self) -> Vec<String> {
+        match &self.engine {
+            Engine::Cpu => Vec::new(),
+            Engine::Gpu(gpu) => gpu.refused(),
         }
     }
 

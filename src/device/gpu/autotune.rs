@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{Cache, CacheKey};
 use super::nearest_centroid::by_products;
+use super::pipelines::{first_taken, if_possible};
 use super::{Gpu, Step};
 use crate::device::buffer::{CentroidTable, Matrix};
 use crate::error::{Error, Result};
@@ -91,15 +92,15 @@ impl Tuned {
 
     /// The tile for an assignment of so many multiply-adds, measured now where it pays. A device on which nothing can
     /// be measured has the first.
-    pub fn for_work(&self, gpu: &Gpu, multiply_adds: u64) -> Tile {
+    pub fn for_work(&self, gpu: &Gpu, multiply_adds: u64) -> Result<Tile> {
         let untuned = Tile::ALL[0];
         match self.get() {
-            Some(tile) => tile,
-            None if !pays(multiply_adds) => untuned,
+            Some(tile) => Ok(tile),
+            None if !pays(multiply_adds) => Ok(untuned),
             None => {
-                let tile = fastest(gpu).ok().flatten();
+                let tile = if_possible(fastest(gpu))?.flatten();
                 let tile = tile.inspect(|&tile| keep(&gpu.cache, tile)).unwrap_or(untuned);
-                *self.0.get_or_init(|| tile)
+                Ok(*self.0.get_or_init(|| tile))
             }
         }
     }
@@ -117,7 +118,7 @@ fn keep(cache: &Cache, tile: Tile) {
     }
 }
 
-/// Measures all tiles on a problem of zeros, which take as long as any numbers. A tile that fails is none to take.
+/// Measures all tiles on a problem of zeros, which take as long as any numbers. A tile that is refused is none to take.
 fn fastest(gpu: &Gpu) -> Result<Option<Tile>> {
     let centroids = zeros(gpu, NLIST)?;
     let (shifted, bias) = (centroids.clone(), gpu.zeros(NLIST)?);
@@ -129,10 +130,14 @@ fn fastest(gpu: &Gpu) -> Result<Option<Tile>> {
         stopwatch.median(&steps[..1])
     };
     let few = zeros(gpu, FEW)?;
-    let fast = time(&few, Tile::ALL[0]).is_ok_and(|time| time < SLOW);
+    let [first, others @ ..] = Tile::ALL;
+    let fast = first_taken(first, others, |tile| time(&few, tile))? < SLOW;
     let rows = if fast { zeros(gpu, MANY)? } else { few };
-    let times = Tile::ALL.into_iter().filter_map(|tile| Some((time(&rows, tile).ok()?, tile)));
-    Ok(times.min_by_key(|(time, _)| *time).map(|(_, tile)| tile))
+    let mut times = Vec::new();
+    for tile in Tile::ALL {
+        times.extend(if_possible(time(&rows, tile))?.map(|time| (time, tile)));
+    }
+    Ok(times.into_iter().min_by_key(|(time, _)| *time).map(|(_, tile)| tile))
 }
 
 fn zeros(gpu: &Gpu, rows: usize) -> Result<Matrix> {

@@ -20,7 +20,7 @@ const LABEL: &str = "bounds";
 pub(crate) struct Bounds(Pipelines<1>);
 
 impl Bounds {
-    fn get(gpu: &Gpu, shares: Shares, metric: Metric, tile: Tile) -> Result<&Self> {
+    pub fn get(gpu: &Gpu, shares: Shares, metric: Metric, tile: Tile) -> Result<&Self> {
         let (metric, tile, stages) = (metric as usize, tile.number()?, &gpu.stages);
         let (stage, kernel) = match shares {
             Shares::Floats => (&stages.bounds[0][metric][tile], &BOUNDS[0][metric][tile]),
@@ -32,45 +32,45 @@ impl Bounds {
         };
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["reach"]).map(Self))
     }
+
+    /// A step that marks the centroids whose bounds reach the scores of the guesses, and what it fills: a bit a centroid,
+    /// [`words`] a row.
+    pub fn reach(
+        &self,
+        gpu: &Gpu,
+        (rows, centroids): (&Sketches, &Sketches),
+        guesses: &Assignment,
+        shares: Shares,
+        tile: Tile,
+    ) -> Result<(Step, Buffer<u32>)> {
+        let tile = if shares == Shares::Halves { OF_HALVES } else { tile };
+        let kernel = &self.0;
+        let (count, nlist) = (rows.shares.rows, centroids.shares.rows);
+        let (shares_a_word, [own, theirs]) = match shares {
+            Shares::Floats => (4, [rows.shares.data.gpu(gpu, LABEL)?, centroids.shares.data.gpu(gpu, LABEL)?]),
+            Shares::Bytes => (16, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
+            Shares::Halves => (1, [rows.halves()?.gpu(gpu, LABEL)?, centroids.halves()?.gpu(gpu, LABEL)?]),
+        };
+        let stride = rows.shares.stride / shares_a_word;
+        let marks = gpu.zeros(count * words(nlist))?;
+        let (tiles, part) = parts(tile, count, nlist);
+        let params = Params { rows: count as u32, nlist: nlist as u32, stride: stride as u32, part: part as u32 };
+        let buffers = [
+            &gpu.params(&params)?,
+            own,
+            theirs,
+            centroids.biases.gpu(gpu, LABEL)?,
+            rows.sides.gpu(gpu, LABEL)?,
+            centroids.sides.gpu(gpu, LABEL)?,
+            guesses.labels.gpu(gpu, LABEL)?,
+            guesses.distances.gpu(gpu, LABEL)?,
+            marks.gpu(gpu, LABEL)?,
+        ];
+        Ok((kernel.step(0, &kernel.bind(gpu, &buffers)?, tiles), marks))
+    }
 }
 
 /// Bits of a row's marks, in words.
 pub(super) fn words(nlist: usize) -> usize {
     nlist.div_ceil(32)
-}
-
-/// A step that marks the centroids whose bounds reach the scores of the guesses, and what it fills: a bit a centroid,
-/// [`words`] a row.
-pub(super) fn reach(
-    gpu: &Gpu,
-    (rows, centroids): (&Sketches, &Sketches),
-    guesses: &Assignment,
-    shares: Shares,
-    metric: Metric,
-    tile: Tile,
-) -> Result<(Step, Buffer<u32>)> {
-    let tile = if shares == Shares::Halves { OF_HALVES } else { tile };
-    let kernel = &Bounds::get(gpu, shares, metric, tile)?.0;
-    let (count, nlist) = (rows.shares.rows, centroids.shares.rows);
-    let (shares_a_word, [own, theirs]) = match shares {
-        Shares::Floats => (4, [rows.shares.data.gpu(gpu, LABEL)?, centroids.shares.data.gpu(gpu, LABEL)?]),
-        Shares::Bytes => (16, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
-        Shares::Halves => (1, [rows.halves()?.gpu(gpu, LABEL)?, centroids.halves()?.gpu(gpu, LABEL)?]),
-    };
-    let stride = rows.shares.stride / shares_a_word;
-    let marks = gpu.zeros(count * words(nlist))?;
-    let (tiles, part) = parts(tile, count, nlist);
-    let params = Params { rows: count as u32, nlist: nlist as u32, stride: stride as u32, part: part as u32 };
-    let buffers = [
-        &gpu.params(&params)?,
-        own,
-        theirs,
-        centroids.biases.gpu(gpu, LABEL)?,
-        rows.sides.gpu(gpu, LABEL)?,
-        centroids.sides.gpu(gpu, LABEL)?,
-        guesses.labels.gpu(gpu, LABEL)?,
-        guesses.distances.gpu(gpu, LABEL)?,
-        marks.gpu(gpu, LABEL)?,
-    ];
-    Ok((kernel.step(0, &kernel.bind(gpu, &buffers)?, tiles), marks))
 }

@@ -1,7 +1,7 @@
 //! Launches `shaders/centroid_means.wgsl`: new centroids of a k-means.
 
 use super::kernel::{CENTROID_MEANS, wgsl_struct};
-use super::pipelines::Pipelines;
+use super::pipelines::{Pipelines, first_taken};
 use super::{Gpu, grid};
 use crate::device::buffer::{ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;
@@ -16,9 +16,11 @@ pub(crate) struct CentroidMeans(Pipelines<2>);
 impl CentroidMeans {
     /// The fewest lanes that do, since many groups are many workgroups.
     fn get(gpu: &Gpu, group: usize) -> Result<&Self> {
-        let many = usize::from(group > 32);
-        let make = || Pipelines::new(gpu, &CENTROID_MEANS[many], ["place_means", "halve"]).map(Self);
-        gpu.stages.centroid_means[many].get_or_make(make)
+        let wanted = usize::from(group > 32);
+        first_taken(wanted, [1 - wanted], |many| {
+            let make = || Pipelines::new(gpu, &CENTROID_MEANS[many], ["place_means", "halve"]).map(Self);
+            gpu.stages.centroid_means[many].get_or_make(make)
+        })
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) use autotune::Tuned;
 use bytemuck::Pod;
 use cache::Cache;
 pub(super) use centroid_update::BLOCK;
-pub use kernel::{GpuKernel, kernels};
+pub use kernel::{Binding, GpuKernel, kernels};
 use matrices::Matrices;
 pub(crate) use pending::Pending;
 use pipeline_cache::PipelineCache;
@@ -90,6 +90,7 @@ pub(crate) struct Gpu {
     limits: wgpu::Limits,
     matrices: Option<Matrices>,
     stages: Stages,
+    refusals: pipelines::Refusals,
     cache: Cache,
     tuned: Tuned,
     in_flight: Mutex<VecDeque<wgpu::SubmissionIndex>>,
@@ -154,7 +155,7 @@ impl Gpu {
         check_limits(&limits)?;
         let cache = Cache::of(&device.adapter_info());
         let tuned = Tuned::kept(&cache);
-        let (pipelines, stages, in_flight, lost) = Default::default();
+        let (pipelines, stages, refusals, in_flight, lost) = Default::default();
         Ok(Self {
             id: GpuId::new(),
             pipelines,
@@ -163,6 +164,7 @@ impl Gpu {
             limits,
             matrices,
             stages,
+            refusals,
             cache,
             tuned,
             in_flight,
@@ -189,8 +191,13 @@ impl Gpu {
     }
 
     /// The fastest tile, measured unless it is known.
-    pub fn tune(&self) -> Tile {
+    pub fn tune(&self) -> Result<Tile> {
         self.tuned.for_work(self, u64::MAX)
+    }
+
+    /// Kernels that the driver refused, in whose place others are used.
+    pub fn refused(&self) -> Vec<String> {
+        self.refusals.lines()
     }
 
     pub fn id(&self) -> GpuId {

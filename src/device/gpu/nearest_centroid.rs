@@ -1,15 +1,15 @@
 //! Launches `shaders/nearest_centroid.wgsl`: the nearest centroid of each row, by all products or by those that bounds
 //! leave.
 
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::autotune::{self, Stopwatch, Tile};
+use super::bounds::{self, Bounds};
 use super::kernel::{NEAREST_CENTROID, wgsl_struct};
-use super::pipelines::{Pipelines, Step};
+use super::pipelines::{Pipelines, Step, first_taken, if_possible};
 use super::sketch::RowSketches;
-use super::{Gpu, bounds, compare, grid};
+use super::{Gpu, compare, grid};
 use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};
 use crate::device::method::{Method, Shares};
 use crate::error::{Error, Result};
@@ -37,6 +37,13 @@ impl NearestCentroid {
         let (stage, kernel) = (&gpu.stages.nearest_centroid[metric][tile], &NEAREST_CENTROID[metric][tile]);
         stage.get_or_make(|| Pipelines::new(gpu, kernel, ["assign", "measure"]).map(Self))
     }
+}
+
+/// The tile for so many multiply-adds, or the next for which the driver takes what `make` needs.
+fn tile_for<T>(gpu: &Gpu, multiply_adds: u64, make: impl Fn(Tile) -> Result<T>) -> Result<(Tile, T)> {
+    let wanted = gpu.tuned.for_work(gpu, multiply_adds)?;
+    let others = Tile::ALL.into_iter().filter(|&tile| tile != wanted);
+    first_taken(wanted, others, |tile| Ok((tile, make(tile)?)))
 }
 
 /// By `method`, or by the one that is fastest here.
@@ -71,7 +78,8 @@ pub(crate) fn marks(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Sha
 /// depend on it.
 fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
     let multiply_adds = rows.rows as u64 * table.nlist() as u64 * rows.dim as u64;
-    let by_products = Method::Tile(gpu.tuned.for_work(gpu, multiply_adds));
+    let (tile, _) = tile_for(gpu, multiply_adds, |tile| NearestCentroid::get(gpu, table.metric, tile))?;
+    let by_products = Method::Tile(tile);
     let marks = 4 * (rows.rows * bounds::words(table.nlist())) as u64;
     if rows.rows == 0 || marks > gpu.max_binding() {
         return Ok(by_products);
@@ -88,8 +96,8 @@ fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
     Ok(*table.sketches.fastest.get_or_init(|| fastest))
 }
 
-/// What all products and each kind of sketches take for the first `few` rows. A method that fails, or that a driver has
-/// find other labels than all products, is none to take.
+/// What all products and each kind of sketches take for the first `few` rows. A method that is refused here, or that a
+/// driver has find other labels than all products, is none to take.
 fn measured(
     gpu: &Gpu,
     rows: &Matrix,
@@ -106,9 +114,12 @@ fn measured(
         Ok((time, gpu.download(found.labels.gpu(gpu, LABEL)?, few.rows)?))
     };
     let (time, labels) = tried(by_products)?;
-    let time_of = |method| tried(method).ok().filter(|(_, found)| *found == labels).map(|(time, _)| (time, method));
-    let sketches = gpu.shares().iter().filter_map(|&shares| time_of(Method::Sketches(shares)));
-    Ok(iter::once((time, by_products)).chain(sketches).collect())
+    let mut times = vec![(time, by_products)];
+    for method in gpu.shares().iter().copied().map(Method::Sketches) {
+        let same = if_possible(tried(method))?.filter(|(_, found)| *found == labels);
+        times.extend(same.map(|(time, _)| (time, method)));
+    }
+    Ok(times)
 }
 
 fn by(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, method: Method) -> Result<(Vec<Step>, Assignment)> {
@@ -136,7 +147,7 @@ fn by_bounds(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) ->
     let Bounded { mut steps, marks, sketches } = Bounded::new(gpu, rows, table, shares)?;
     let (compare, found) = compare::compare(gpu, rows, table, &marks)?;
     let best = Best { found, part: table.nlist() };
-    let stage = NearestCentroid::get(gpu, table.metric, gpu.tuned.for_work(gpu, 0))?;
+    let (_, stage) = tile_for(gpu, 0, |tile| NearestCentroid::get(gpu, table.metric, tile))?;
     let (measure, assignment) = stage.measure(gpu, rows, table, &best)?;
     sketches.set_last(best);
     steps.extend([compare, measure]);
@@ -153,8 +164,10 @@ struct Bounded {
 
 impl Bounded {
     fn new(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Self> {
-        let (metric, tile) = (table.metric, gpu.tuned.for_work(gpu, 0));
-        let stage = NearestCentroid::get(gpu, metric, tile)?;
+        let metric = table.metric;
+        let (tile, (stage, bounds)) = tile_for(gpu, 0, |tile| {
+            Ok((NearestCentroid::get(gpu, metric, tile)?, Bounds::get(gpu, shares, metric, tile)?))
+        })?;
         let none = || {
             let found = format!("{} centroids of {} floats", table.nlist(), table.dim());
             Error::parameter("method", found, "sketches take 256 or more of 128 or more that have directions in common")
@@ -173,7 +186,7 @@ impl Bounded {
             }
         };
         let (measure, guesses) = stage.measure(gpu, rows, table, &guess)?;
-        let (reach, marks) = bounds::reach(gpu, (own, theirs), &guesses, shares, metric, tile)?;
+        let (reach, marks) = bounds.reach(gpu, (own, theirs), &guesses, shares, tile)?;
         steps.extend([measure, reach]);
         Ok(Self { steps, marks, sketches })
     }

@@ -5,7 +5,7 @@ use super::autotune::Tile;
 use super::kernel::NEAREST_PROBES;
 use super::nearest_centroid::Params;
 use super::pending::Pending;
-use super::pipelines::{Pipelines, Step};
+use super::pipelines::{Pipelines, Step, first_taken};
 use super::select_topk::{Keyed, SelectTopk};
 use crate::device::buffer::{Buffer, CentroidTable, Matrix};
 use crate::device::{MAX_K, cpu};
@@ -22,10 +22,12 @@ pub(crate) struct NearestProbes {
 
 impl NearestProbes {
     fn get(gpu: &Gpu, rows: usize) -> Result<&Self> {
-        let number = usize::from(rows > TILES[0].rows);
-        gpu.stages.nearest_probes[number].get_or_make(|| {
-            let pipelines = Pipelines::new(gpu, &NEAREST_PROBES[number], ["score"])?;
-            Ok(Self { pipelines, tile: TILES[number] })
+        let wanted = usize::from(rows > TILES[0].rows);
+        first_taken(wanted, [1 - wanted], |number| {
+            gpu.stages.nearest_probes[number].get_or_make(|| {
+                let pipelines = Pipelines::new(gpu, &NEAREST_PROBES[number], ["score"])?;
+                Ok(Self { pipelines, tile: TILES[number] })
+            })
         })
     }
 

@@ -10,6 +10,7 @@ mod devices;
 mod eval;
 mod expand;
 mod grid;
+mod hosts;
 mod info;
 mod job;
 mod live;
@@ -20,6 +21,7 @@ mod report;
 mod report_html;
 mod search;
 mod selftest;
+mod signals;
 mod truth;
 mod tune;
 
@@ -34,7 +36,8 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index search logs/my-voice/added_IVF77_Flat_nprobe_1_my-voice_v2.index frames.npy
   rvc-gpu-index selftest --device all
 
-Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed.";
+Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed,
+128 + the signal after Ctrl+C, TERM or HUP.";
 
 /// Builds and searches faiss-compatible retrieval indexes for RVC voice conversion, on any GPU or on the CPU.
 #[derive(Parser)]
@@ -64,7 +67,9 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
-    let outcome = execute(&Cli::parse().command);
+    let cli = Cli::parse();
+    signals::watch();
+    let outcome = execute(&cli.command);
     let error = match outcome {
         Ok(code) => return code,
         Err(error) => error,

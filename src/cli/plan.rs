@@ -6,9 +6,10 @@ use std::str::FromStr;
 use rvc_gpu_index::factory::{IndexSpec, Ivf};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, ListCount, Recipe, SearchParams};
-use rvc_gpu_index::{Error, Result, cluster};
+use rvc_gpu_index::{Error, Existing, Result, cluster};
 
 use super::build::BuildArgs;
+use super::hosts;
 use super::outputs::Outputs;
 
 pub struct Plan {
@@ -36,10 +37,15 @@ impl Plan {
         let mut index = Index::new(&spec, metric, voice.dim())?;
         nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
-        let (tuning, warnings) = tuning(args, &spec, rows)?;
+        let (tuning, mut warnings) = tuning(args, &spec, rows)?;
         let outputs = Outputs::new(args, voice, &index, &spec)?;
+        warnings.extend(hosts::check(&spec, metric, args.expand.is_some(), &outputs.index, voice.experiment())?);
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
         outputs.check(voice, args.job.existing(), named)?;
+        if !named {
+            Outputs::longest(args, voice, &index, &spec)?.check(voice, Existing::Replace, false)?;
+        }
+        warnings.extend(outputs.stale_names());
         Ok(Self { index, clusters, min_list, tuning, outputs, warnings })
     }
 }

@@ -61,6 +61,19 @@ pub enum Error {
         /// What was being made or run.
         label: String,
     },
+    /// This machine has less memory free than the input needs.
+    #[error(
+        "memory: {what} need {} MB, and {} MB are free; pass fewer rows (build --compress), codes instead of rows \
+         (--factory PQx4fs), or find a machine or a limit with more", .need / 1_000_000, .free / 1_000_000
+    )]
+    Memory {
+        /// What was to be put there, in the plural: "the rows of the index".
+        what: &'static str,
+        /// Bytes of it.
+        need: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The device went away: a driver reset, an unplugged card.
     #[error("device: lost ({reason}); start again, or use the CPU device")]
     DeviceLost {

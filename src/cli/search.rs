@@ -9,7 +9,7 @@ use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
 use rvc_gpu_index::index::{Index, IndexRows, Neighbors, Searcher};
 use rvc_gpu_index::retrieval::ExpandParams;
-use rvc_gpu_index::{Result, check_free, faiss};
+use rvc_gpu_index::{Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
 use super::asked::{Asked, BATCH_ROWS};
@@ -103,6 +103,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     args.expand.map_or(Ok(()), |params| params.check_for(index.ntotal()))?;
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
+    progress.warn_all(args.output.iter().filter_map(stale_names).collect(), &mut warnings);
     let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
 
     clock.lap();

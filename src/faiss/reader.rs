@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::fourcc::FourCc;
 use crate::error::{Error, Result};
 use crate::index::{MappedFloats, RefineRows};
+use crate::memory;
 
 // Floats and ids go from the file straight into the vectors that are searched, without a pass that swaps their bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "faiss files are little-endian and are read in place");
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
     pub(super) fn append<T: Pod>(&mut self, items: &mut Vec<T>, count: usize, field: impl Display) -> Result<()> {
         self.claim(count, size_of::<T>(), field)?;
         let old = items.len();
-        items.try_reserve_exact(count).map_err(|e| Error::io(self.path, "read")(e.into()))?;
+        memory::reserve(items, count, "the arrays of an index file")?;
         items.resize(old + count, T::zeroed());
         self.file.read_exact(bytemuck::cast_slice_mut(&mut items[old..])).map_err(Error::io(self.path, "read"))
     }

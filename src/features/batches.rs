@@ -5,6 +5,7 @@ use std::thread;
 
 use super::FeatureSource;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Batches in memory at a time: one that is worked on, one that is read meanwhile.
 const BUFFERS: usize = 2;
@@ -31,8 +32,8 @@ pub fn for_each_batch(
             for start in (0..rows).step_by(batch_rows) {
                 // Either channel closes once the caller has left with an error.
                 let Ok(mut buffer) = take_back.recv() else { return };
-                buffer.resize(batch_rows.min(rows - start) * dim, 0.0);
-                let batch = source.read(start, &mut buffer).map(|()| (start, buffer));
+                let batch = read(source, start, batch_rows.min(rows - start) * dim, &mut buffer);
+                let batch = batch.map(|()| (start, buffer));
                 let failed = batch.is_err();
                 if give.send(batch).is_err() || failed {
                     return;
@@ -47,6 +48,13 @@ pub fn for_each_batch(
         }
         Ok(())
     })
+}
+
+/// Reads `values` values from row `start` on.
+fn read(source: &dyn FeatureSource, start: usize, values: usize, buffer: &mut Vec<f32>) -> Result<()> {
+    memory::reserve(buffer, values.saturating_sub(buffer.len()), "rows of a batch")?;
+    buffer.resize(values, 0.0);
+    source.read(start, buffer)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, a layer a line. A room uses its own layer and those above it.
 const LAYERS: [&[&str]; 6] = [
-    &["error", "output", "factory", "features"],
+    &["error", "memory", "output", "factory", "features"],
     &["device"],
     &["cluster", "selftest"],
     &["index", "faiss"],
@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 6] = [
 ];
 
 /// Rooms that know no wgpu.
-const WITHOUT_WGPU: [&str; 5] = ["error", "output", "factory", "features", "faiss"];
+const WITHOUT_WGPU: [&str; 6] = ["error", "memory", "output", "factory", "features", "faiss"];
 
 /// Where each stage stands: folder, extension, and the files there that are no stage.
 const HOMES: [(&str, &str, &[&str]); 4] = [

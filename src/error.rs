@@ -74,6 +74,12 @@ pub enum Error {
         /// Bytes that are free.
         free: u64,
     },
+    /// The system gave no thread to compute on.
+    #[error("threads: none could be started: {source}; raise the limit of processes (ulimit -u) or of memory")]
+    Threads {
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The device went away: a driver reset, an unplugged card.
     #[error("device: lost ({reason}); start again, or use the CPU device")]
     DeviceLost {
@@ -106,6 +112,17 @@ impl Error {
         move |source| Error::Io { path, action, source }
     }
 
+    /// What the graphics API reports as refused. Where memory is short it does not always say so by the kind of its error.
+    pub(crate) fn refused(label: impl Into<String>, message: impl fmt::Display) -> Self {
+        let (label, message) = (label.into(), message.to_string());
+        let short = ["Not enough memory", "Out of memory", "OUT_OF_DEVICE_MEMORY", "OUT_OF_HOST_MEMORY"];
+        if short.iter().any(|short| message.contains(short)) {
+            Error::OutOfMemory { label }
+        } else {
+            Error::Validation { label, message }
+        }
+    }
+
     pub(crate) fn input(path: impl AsRef<Path>, found: impl fmt::Display, remedy: impl fmt::Display) -> Self {
         Error::Input { path: path.as_ref().to_path_buf(), found: found.to_string(), remedy: remedy.to_string() }
     }
@@ -118,5 +135,19 @@ impl Error {
     /// device failing: a command exits with 2 for these and with 1 for the others.
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Parameter { .. } | Error::NoDevice { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_short_is_nothing_to_report() {
+        for message in ["Not enough memory left.", "In Device::create_bind_group\n  Out of memory"] {
+            let said = Error::refused("rows", message).to_string();
+            assert!(said.contains("out of memory (rows)") && said.contains("pass a smaller batch"), "{said}");
+        }
+        assert!(Error::refused("rows", "bad layout").to_string().contains("please report this"));
     }
 }

@@ -27,6 +27,7 @@ mod tune;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Parser, Subcommand};
 use rvc_gpu_index::Result;
@@ -69,6 +70,10 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     signals::watch();
+    // Where the system gives no threads, this one does all the work.
+    if thread::Builder::new().spawn(|| ()).is_err() {
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    }
     let outcome = execute(&cli.command);
     let error = match outcome {
         Ok(code) => return code,

@@ -12,6 +12,7 @@ mod listing;
 mod lookup_tables;
 mod method;
 pub(crate) mod plan;
+mod pool;
 mod pq;
 mod ranges;
 mod rows;
@@ -331,6 +332,8 @@ pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
 }
 
 fn checked_rows(floats: usize, dim: usize) -> Result<usize> {
+    // Whatever is computed on a device has come through here.
+    pool::ready()?;
     if dim == 0 || !floats.is_multiple_of(dim) {
         return Err(Error::parameter("dim", dim, format!("{floats} floats are not a whole number of such rows")));
     }

@@ -28,7 +28,7 @@ pub fn for_each_batch(
             // It cannot fail: the other end is here, and there is room for all buffers.
             let _ = give_back.send(Vec::new());
         }
-        scope.spawn(move || {
+        let reads = move || {
             for start in (0..rows).step_by(batch_rows) {
                 // Either channel closes once the caller has left with an error.
                 let Ok(mut buffer) = take_back.recv() else { return };
@@ -39,7 +39,10 @@ pub fn for_each_batch(
                     return;
                 }
             }
-        });
+        };
+        if thread::Builder::new().spawn_scoped(scope, reads).is_err() {
+            return in_turns(source, batch_rows, each);
+        }
         for batch in take {
             let (start, buffer) = batch?;
             each(start, &buffer)?;
@@ -47,6 +50,19 @@ pub fn for_each_batch(
             let _ = give_back.send(buffer);
         }
         Ok(())
+    })
+}
+
+/// The same where there is no thread to read ahead with.
+fn in_turns(
+    source: &dyn FeatureSource,
+    batch_rows: usize,
+    mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let (rows, mut buffer) = (source.rows(), Vec::new());
+    (0..rows).step_by(batch_rows).try_for_each(|start| {
+        read(source, start, batch_rows.min(rows - start) * source.dim(), &mut buffer)?;
+        each(start, &buffer)
     })
 }
 

@@ -3,6 +3,7 @@
 //! What stood under the name keeps its place in the world: a symbolic link is followed and stays, mode and owner are
 //! kept, and hard links in the same folder and in RVC's own folders get the new content, too.
 
+mod first_error;
 mod identity;
 mod links;
 mod part;
@@ -12,6 +13,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+pub(crate) use first_error::FirstError;
 pub(crate) use identity::Identity;
 pub use identity::is_same_file;
 pub use links::stale_names;

@@ -28,7 +28,9 @@ A frame x with neighbours r and squared distances s becomes index_rate · Σ w·
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BlendArgs {
-    /// Index file of this program or of faiss
+    /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
+    /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
+    /// cut short, the system ends this program with SIGBUS
     index: PathBuf,
     /// Frames: a .npy file, a row a frame
     features: PathBuf,

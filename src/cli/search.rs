@@ -33,7 +33,9 @@ The .npz file holds the arrays ids (int64) and distances (float32), a row a quer
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SearchArgs {
-    /// Index file of this program or of faiss
+    /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
+    /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
+    /// cut short, the system ends this program with SIGBUS
     index: PathBuf,
     /// Queries: a .npy file, a row a query
     queries: PathBuf,

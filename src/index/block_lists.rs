@@ -180,7 +180,7 @@ mod tests {
         let labels = [[2; 40].as_slice(), &[0; 31]].concat();
         let codes: Vec<u8> = (0..71).collect();
         let mut lists = BlockLists::from_codes(2, 4, &labels, &codes).unwrap();
-        let mut grown = lists.grown(&[0, 3, 2]);
+        let mut grown = lists.grown(&[0, 3, 2]).unwrap();
         grown.put(&[100]);
         grown.put(&[101, 102]);
         lists = grown.finish();

@@ -150,9 +150,9 @@ mod tests {
         let rows_before = usize::from(rows / 2);
         let codes = codes(m, rows);
         let (before, behind) = codes.split_at(rows_before * m.div_ceil(2));
-        let mut blocks = CodeBlocks::zeroed(m, rows_before.div_ceil(BLOCK_ROWS));
+        let mut blocks = CodeBlocks::zeroed(m, rows_before.div_ceil(BLOCK_ROWS)).unwrap();
         blocks.pack(0.., before);
-        blocks.grow(usize::from(rows).div_ceil(BLOCK_ROWS));
+        blocks.grow(usize::from(rows).div_ceil(BLOCK_ROWS)).unwrap();
         blocks.pack(rows_before.., behind);
         blocks
     }

@@ -176,3 +176,54 @@ pub(super) fn sweep(target: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_written_stays_and_what_was_left_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, other) = (folder.path().join("a.index"), folder.path().join("b.index"));
+        let part = Part::create(&target).unwrap();
+        let kept = Part::create(&other).unwrap();
+        // A killed process leaves the file without its lock.
+        let left = folder.path().join(format!("{}abc{SUFFIX}", prefix(&target)));
+        let foreign = folder.path().join(format!("{}abc{SUFFIX}", prefix(&other)));
+        fs::write(&left, "half").unwrap();
+        fs::write(&foreign, "half").unwrap();
+        fs::write(folder.path().join("mine.part"), "").unwrap();
+        sweep(&target);
+        assert!(part.path().exists() && kept.path().exists() && foreign.exists() && !left.exists());
+        sweep(&other);
+        assert!(part.path().exists() && kept.path().exists() && !foreign.exists());
+        part.rename(&target, Existing::Keep).unwrap();
+        drop(kept);
+        assert_eq!(names(folder.path()), ["a.index", "mine.part"]);
+    }
+
+    #[test]
+    fn drives_without_links_take_new_names_and_no_taken_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.index");
+        let refused = |kind: ErrorKind| {
+            let part = Part::create(&target).unwrap().0.take().unwrap().into_temp_path();
+            PathPersistError { error: kind.into(), path: part }
+        };
+        // As exFAT has it: neither renames that replace nothing nor links.
+        rename_unguarded(refused(ErrorKind::PermissionDenied), &target).unwrap();
+        assert_eq!(names(folder.path()), ["a.index"]);
+        fs::write(&target, "taken").unwrap();
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::AlreadyExists] {
+            assert!(rename_unguarded(refused(kind), &target).is_err());
+        }
+        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["a.index".into()], b"taken".to_vec()));
+    }
+}

@@ -63,8 +63,8 @@ pub enum Error {
     },
     /// This machine has less memory free than the input needs.
     #[error(
-        "memory: {what} need {} MB, and {} MB are free; pass fewer rows (build --compress), codes instead of rows \
-         (--factory PQx4fs), or find a machine or a limit with more", .need / 1_000_000, .free / 1_000_000
+        "memory: {what} need {} MB, and {} MB are free; pass smaller batches (--batch-rows 1000), fewer rows (--compress), \
+         codes instead of rows (--factory PQx4fs), or raise the limit", .need / 1_000_000, .free / 1_000_000
     )]
     Memory {
         /// What was to be put there, in the plural: "the rows of the index".
@@ -112,12 +112,15 @@ impl Error {
         move |source| Error::Io { path, action, source }
     }
 
-    /// What the graphics API reports as refused. Where memory is short it does not always say so by the kind of its error.
+    /// What the graphics API reports as refused. Where memory is short or the device is gone it does not always say so by
+    /// the kind of its error.
     pub(crate) fn refused(label: impl Into<String>, message: impl fmt::Display) -> Self {
         let (label, message) = (label.into(), message.to_string());
         let short = ["Not enough memory", "Out of memory", "OUT_OF_DEVICE_MEMORY", "OUT_OF_HOST_MEMORY"];
         if short.iter().any(|short| message.contains(short)) {
             Error::OutOfMemory { label }
+        } else if message.contains("evice is lost") {
+            Error::DeviceLost { reason: format!("{label}: {message}") }
         } else {
             Error::Validation { label, message }
         }
@@ -148,6 +151,8 @@ mod tests {
             let said = Error::refused("rows", message).to_string();
             assert!(said.contains("out of memory (rows)") && said.contains("pass a smaller batch"), "{said}");
         }
+        let said = Error::refused("gpu:0", "Parent device is lost").to_string();
+        assert!(said.contains("lost (gpu:0: Parent device is lost)") && !said.contains("report"), "{said}");
         assert!(Error::refused("rows", "bad layout").to_string().contains("please report this"));
     }
 }

@@ -60,7 +60,7 @@ pub mod retrieval;
 pub mod selftest;
 
 pub use error::{Error, Result};
-pub use memory::check_memory;
+pub use memory::{check_memory, free_memory};
 pub use output::{Existing, check_free, is_same_file, remove_unfinished, stale_names, write_bytes};
 pub use wgpu;
 

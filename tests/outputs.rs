@@ -123,7 +123,7 @@ fn names_too_long_are_refused_before_the_work() {
     folder.put("rows.npy", &npy_f32(2, &some_rows(50, 2)));
     let voice = "v".repeat(200);
     folder.put(format!("{voice}/3_feature256/0.npy"), &npy_f32(256, &some_rows(300, 256)));
-    let long = "n".repeat(250);
+    let long = "n".repeat(252);
     for line in [
         format!("build rows.npy -o {long}.index"),
         format!("compress rows.npy --clusters 5 -o {long}.npy"),
@@ -149,14 +149,14 @@ fn names_too_long_are_refused_before_the_work() {
     assert!(stderr.contains("cannot be the name of a file") && stderr.lines().count() == 1, "{stderr}");
 }
 
-/// Writes slowly: each row that is written is the sum of a thousand.
+/// Writes slowly, and more than is buffered: each row that is written is the sum of hundreds.
 fn slow(folder: &Folder) -> Command {
     if !folder.at("slow.npy").exists() {
-        folder.put("slow.npy", &npy_f32(16, &some_rows(5000, 16)));
+        folder.put("slow.npy", &npy_f32(64, &some_rows(6000, 64)));
     }
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rvc-gpu-index"));
     command.current_dir(folder.at("."));
-    command.args("expand slow.npy -o out.npy --num-expand 1000 --force --device cpu --batch-rows 64 -q".split(' '));
+    command.args("expand slow.npy -o out.npy --num-expand 300 --force --device cpu --batch-rows 64 -q".split(' '));
     command.stderr(Stdio::piped());
     command
 }
@@ -196,7 +196,7 @@ fn signals_leave_nothing_behind() {
         send(signal, &child);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{signal}");
-        assert_eq!((parts(&folder), folder.bytes("out.npy")), (0, b"old".to_vec()), "{signal}");
+        assert!(parts(&folder) == 0 && folder.bytes("out.npy") == b"old", "{signal}");
     }
 }
 

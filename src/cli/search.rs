@@ -9,7 +9,7 @@ use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
 use rvc_gpu_index::index::{Index, IndexRows, Neighbors, Searcher};
 use rvc_gpu_index::retrieval::ExpandParams;
-use rvc_gpu_index::{Result, check_free, faiss, stale_names};
+use rvc_gpu_index::{Result, check_free, check_memory, faiss, stale_names};
 use serde::Serialize;
 
 use super::asked::{Asked, BATCH_ROWS};
@@ -170,6 +170,8 @@ fn search(
     queries: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<Neighbors> {
+    let bytes = size_of::<(f32, i64)>() as u64 * args.asked.k as u64;
+    check_memory(bytes.saturating_mul(queries.rows() as u64), "the neighbours of all queries")?;
     let mut found = Neighbors { k: args.asked.k, ..Neighbors::default() };
     let params = args.asked.params();
     for_each_batch(queries, args.job.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {

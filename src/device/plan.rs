@@ -6,6 +6,10 @@ use crate::memory::free_memory;
 
 /// Bytes of rows a batch where nothing else bounds it: enough to keep a device busy, little beside a voice.
 const BATCH_BYTES: u64 = 32 << 20;
+/// Where memory is short, a batch takes one part in so many of what may stay, for there are several at a time.
+const BATCHES_RESIDENT: u64 = 8;
+/// Smaller batches would cost more time than they save memory.
+const LEAST_BATCH_BYTES: u64 = 1 << 20;
 /// Rows that stay on a GPU across passes take at most this much of it, which no API tells the free memory of.
 const RESIDENT_BYTES: u64 = 1 << 30;
 /// The same with memory of its own.
@@ -38,7 +42,8 @@ impl BatchPlan {
         max_resident: u64,
     ) -> Self {
         let row_bytes = 4 * stride_of(dim) as u64;
-        let wanted = requested.map_or(BATCH_BYTES.div_ceil(row_bytes), |rows| rows as u64);
+        let batch_bytes = (max_resident / BATCHES_RESIDENT).clamp(LEAST_BATCH_BYTES, BATCH_BYTES);
+        let wanted = requested.map_or(batch_bytes.div_ceil(row_bytes), |rows| rows as u64);
         let by_rows = max_binding / row_bytes;
         // The counting sort of centroid_update keeps a histogram a block beside the starts and the sorted rows.
         let words = (max_binding / 4).saturating_sub(nlist as u64 + 1);
@@ -78,6 +83,12 @@ mod tests {
     fn batches_of_32_mib() {
         let plan = BatchPlan::new(1_000_000, 768, 3000, None, u64::MAX, RESIDENT_BYTES);
         assert_eq!(plan, BatchPlan { batch_rows: (32 << 20) / (768 * 4) + 1, resident: false });
+    }
+
+    #[test]
+    fn batches_shrink_with_the_memory() {
+        let rows = |max_resident| BatchPlan::new(1_000_000, 256, 100, None, u64::MAX, max_resident).batch_rows;
+        assert_eq!([1 << 30, 256 << 20, 40 << 20, 0].map(rows), [32 << 10, 32 << 10, 5 << 10, 1 << 10]);
     }
 
     #[test]

@@ -1,9 +1,15 @@
 //! How much memory is free.
 
-use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::{fs, thread};
 
 use sysinfo::{MemoryRefreshKind, System};
+
+/// Address space that the C library reserves for a thread that allocates.
+const ARENA: u64 = 64 << 20;
+/// Beside one a core: what reads ahead, and what waits for signals.
+const OTHER_THREADS: u64 = 2;
 
 /// Bytes that this process can have without making others swap; 0 where the system does not tell.
 pub fn free_memory() -> u64 {
@@ -26,19 +32,23 @@ fn system() -> System {
 
 fn limited(free: u64) -> u64 {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let process = process_limit(&read("/proc/self/limits"), &read("/proc/self/status"));
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64 + OTHER_THREADS;
+    let process = process_limit(&read("/proc/self/limits"), &read("/proc/self/status"), threads);
     let groups = group_limit(Path::new("/sys/fs/cgroup"), &read("/proc/self/cgroup"));
     [process, groups].into_iter().flatten().fold(free, u64::min)
 }
 
-/// What `ulimit -v` and `-d` leave, by Linux's account of a process.
-fn process_limit(limits: &str, status: &str) -> Option<u64> {
+/// What `ulimit -v` and `-d` leave, by Linux's account of a process that will have so many threads.
+fn process_limit(limits: &str, status: &str, threads: u64) -> Option<u64> {
+    let number = |text: &str, name: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let coming = threads.saturating_sub(number(status, "Threads:").unwrap_or(threads));
     let left = |limit: &str, used: &str| {
-        let limit = limits.lines().find_map(|line| line.strip_prefix(limit))?;
-        let limit: u64 = limit.split_whitespace().next()?.parse().ok()?;
-        let used = status.lines().find_map(|line| line.strip_prefix(used))?;
-        let used: u64 = used.split_whitespace().next()?.parse().ok()?;
-        Some(limit.saturating_sub(used * 1024))
+        let left = number(limits, limit)?.saturating_sub(number(status, used)? * 1024);
+        // Where there is no room for an arena, a thread does without.
+        Some(left - (coming * ARENA).min(left / 2))
     };
     let all = [left("Max address space", "VmSize:"), left("Max data size", "VmData:")];
     all.into_iter().flatten().min()
@@ -107,13 +117,17 @@ mod tests {
                       Max data size             unlimited            unlimited            bytes     \n\
                       Max address space         307200000            unlimited            bytes     \n";
         let status = "VmPeak:\t  900000 kB\nVmSize:\t  100000 kB\nVmData:\t   50000 kB\n";
-        assert_eq!(process_limit(limits, status), Some(307_200_000 - 102_400_000));
+        assert_eq!(process_limit(limits, status, 4), Some(307_200_000 - 102_400_000));
         assert_eq!(
-            process_limit(&limits.replace("unlimited            unlimited", "60000000 1"), status),
+            process_limit(&limits.replace("unlimited            unlimited", "60000000 1"), status, 4),
             Some(8_800_000)
         );
-        assert_eq!(process_limit("Max address space  1000 1000 bytes", status), Some(0));
-        assert_eq!(process_limit("", ""), None);
+        assert_eq!(process_limit("Max address space  1000 1000 bytes", status, 4), Some(0));
+        assert_eq!(process_limit("", "", 4), None);
+        // Two threads are there, and two are to come; of little they take half.
+        let threads = format!("{status}Threads:\t2\n");
+        assert_eq!(process_limit(limits, &threads, 3), Some(307_200_000 - 102_400_000 - (64 << 20)));
+        assert_eq!(process_limit(limits, &threads, 4), Some((307_200_000 - 102_400_000) / 2));
     }
 
     #[test]

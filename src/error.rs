@@ -61,6 +61,25 @@ pub enum Error {
         /// What was being made or run.
         label: String,
     },
+    /// This machine has less memory free than the input needs.
+    #[error(
+        "memory: {what} need {} MB, and {} MB are free; pass smaller batches (--batch-rows 1000), fewer rows (--compress), \
+         codes instead of rows (--factory PQx4fs), or raise the limit", .need / 1_000_000, .free / 1_000_000
+    )]
+    Memory {
+        /// What was to be put there, in the plural: "the rows of the index".
+        what: &'static str,
+        /// Bytes of it.
+        need: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The system gave no thread to compute on.
+    #[error("threads: none could be started: {source}; raise the limit of processes (ulimit -u) or of memory")]
+    Threads {
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// The device went away: a driver reset, an unplugged card.
     #[error("device: lost ({reason}); start again, or use the CPU device")]
     DeviceLost {
@@ -93,6 +112,20 @@ impl Error {
         move |source| Error::Io { path, action, source }
     }
 
+    /// What the graphics API reports as refused. Where memory is short or the device is gone it does not always say so by
+    /// the kind of its error.
+    pub(crate) fn refused(label: impl Into<String>, message: impl fmt::Display) -> Self {
+        let (label, message) = (label.into(), message.to_string());
+        let short = ["Not enough memory", "Out of memory", "OUT_OF_DEVICE_MEMORY", "OUT_OF_HOST_MEMORY"];
+        if short.iter().any(|short| message.contains(short)) {
+            Error::OutOfMemory { label }
+        } else if message.contains("evice is lost") {
+            Error::DeviceLost { reason: format!("{label}: {message}") }
+        } else {
+            Error::Validation { label, message }
+        }
+    }
+
     pub(crate) fn input(path: impl AsRef<Path>, found: impl fmt::Display, remedy: impl fmt::Display) -> Self {
         Error::Input { path: path.as_ref().to_path_buf(), found: found.to_string(), remedy: remedy.to_string() }
     }
@@ -105,5 +138,21 @@ impl Error {
     /// device failing: a command exits with 2 for these and with 1 for the others.
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Parameter { .. } | Error::NoDevice { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_short_is_nothing_to_report() {
+        for message in ["Not enough memory left.", "In Device::create_bind_group\n  Out of memory"] {
+            let said = Error::refused("rows", message).to_string();
+            assert!(said.contains("out of memory (rows)") && said.contains("pass a smaller batch"), "{said}");
+        }
+        let said = Error::refused("gpu:0", "Parent device is lost").to_string();
+        assert!(said.contains("lost (gpu:0: Parent device is lost)") && !said.contains("report"), "{said}");
+        assert!(Error::refused("rows", "bad layout").to_string().contains("please report this"));
     }
 }

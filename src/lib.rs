@@ -54,12 +54,14 @@ pub mod factory;
 pub mod faiss;
 pub mod features;
 pub mod index;
+mod memory;
 mod output;
 pub mod retrieval;
 pub mod selftest;
 
 pub use error::{Error, Result};
-pub use output::{Existing, check_free, write_bytes};
+pub use memory::{check_memory, free_memory};
+pub use output::{Existing, check_free, is_same_file, remove_unfinished, stale_names, write_bytes};
 pub use wgpu;
 
 // The code of this page compiles as long as it is tested.

@@ -8,7 +8,7 @@ use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles, for_each_batch, write_npy};
 use rvc_gpu_index::index::Searcher;
 use rvc_gpu_index::retrieval::{BlendParams, Blended, Blender};
-use rvc_gpu_index::{Result, check_free, faiss};
+use rvc_gpu_index::{Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
 use super::asked::{Asked, BATCH_ROWS};
@@ -28,7 +28,9 @@ A frame x with neighbours r and squared distances s becomes index_rate · Σ w·
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BlendArgs {
-    /// Index file of this program or of faiss
+    /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
+    /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
+    /// cut short, the system ends this program with SIGBUS
     index: PathBuf,
     /// Frames: a .npy file, a row a frame
     features: PathBuf,
@@ -88,6 +90,7 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     let nprobe = args.asked.check((&args.index, &index), (&args.features, &frames))?;
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
+    progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
     // Frames have their places in time, so that those of NaN stay unless they are to go.
     let dropped_frames = match args.job.skip_non_finite {
         true => args.job.check_finite(&mut frames, &mut progress, &mut warnings)?,

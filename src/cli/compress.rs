@@ -9,7 +9,7 @@ use clap::Args;
 use rvc_gpu_index::cluster::{self, CompressParams, Compressed, Method};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles, write_npy};
-use rvc_gpu_index::{Error, Result, check_free};
+use rvc_gpu_index::{Error, Result, check_free, stale_names};
 use serde::Serialize;
 
 use super::job::{Clock, JobArgs, WRITE_ROWS};
@@ -91,6 +91,7 @@ pub fn run(args: &CompressArgs) -> Result<CompressReport> {
 
     let mut progress = Progress::new(args.job.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
+    progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
     let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
     cluster::check_clusters(voice.rows(), clusters)?;
     seconds.scan = clock.lap();

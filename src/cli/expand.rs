@@ -7,7 +7,7 @@ use clap::Args;
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, write_npy};
 use rvc_gpu_index::retrieval::{ExpandParams, Expanded};
-use rvc_gpu_index::{Result, check_free};
+use rvc_gpu_index::{Result, check_free, stale_names};
 use serde::Serialize;
 
 use super::asked::BATCH_ROWS;
@@ -72,6 +72,7 @@ pub fn run(args: &ExpandArgs) -> Result<ExpandReport> {
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
+    progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
     let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
     seconds.scan = clock.lap();
 

@@ -10,6 +10,7 @@ mod devices;
 mod eval;
 mod expand;
 mod grid;
+mod hosts;
 mod info;
 mod job;
 mod live;
@@ -20,11 +21,13 @@ mod report;
 mod report_html;
 mod search;
 mod selftest;
+mod signals;
 mod truth;
 mod tune;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{Parser, Subcommand};
 use rvc_gpu_index::Result;
@@ -34,7 +37,8 @@ const EXAMPLES: &str = "Examples:
   rvc-gpu-index search logs/my-voice/added_IVF77_Flat_nprobe_1_my-voice_v2.index frames.npy
   rvc-gpu-index selftest --device all
 
-Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed.";
+Exit status: 0, 2 where something impossible was asked for, 1 where a file or a device failed,
+128 + the signal after Ctrl+C, TERM or HUP.";
 
 /// Builds and searches faiss-compatible retrieval indexes for RVC voice conversion, on any GPU or on the CPU.
 #[derive(Parser)]
@@ -64,7 +68,13 @@ enum Command {
 
 /// Runs the command that this process was started with.
 pub fn run() -> ExitCode {
-    let outcome = execute(&Cli::parse().command);
+    let cli = Cli::parse();
+    signals::watch();
+    // Where the system gives no threads, this one does all the work.
+    if thread::Builder::new().spawn(|| ()).is_err() {
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    }
+    let outcome = execute(&cli.command);
     let error = match outcome {
         Ok(code) => return code,
         Err(error) => error,

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use rvc_gpu_index::factory::IndexSpec;
+use rvc_gpu_index::device::MAX_K;
+use rvc_gpu_index::factory::{IndexSpec, Metric};
 use rvc_gpu_index::features::NpyFiles;
 use rvc_gpu_index::index::{Index, Refine, RvcFiles};
-use rvc_gpu_index::{Error, Existing, Result, check_free};
+use rvc_gpu_index::{Error, Existing, Result, check_free, is_same_file, stale_names};
 
 use super::build::BuildArgs;
 
@@ -21,13 +22,23 @@ impl Outputs {
     /// The files for an index that is searched as `index` is. In an experiment they are called after `planned`, as RVC
     /// calls them, whatever lists were dissolved since.
     pub fn new(args: &BuildArgs, voice: &NpyFiles, index: &Index, planned: &IndexSpec) -> Result<Self> {
+        let k_factor = index.refine().map_or(1.0, Refine::k_factor);
+        Self::of(args, voice, planned, index.metric(), index.nprobe().unwrap_or(1), k_factor)
+    }
+
+    fn of(
+        args: &BuildArgs,
+        voice: &NpyFiles,
+        planned: &IndexSpec,
+        metric: Metric,
+        nprobe: usize,
+        k_factor: f32,
+    ) -> Result<Self> {
         let experiment = voice.experiment();
         let (trained, index) = match (&args.output, experiment) {
             (Some(output), _) => (None, output.clone()),
             (None, Some(experiment)) => {
-                let k_factor = index.refine().map_or(1.0, Refine::k_factor);
-                let RvcFiles { trained, added } =
-                    RvcFiles::new(experiment, planned, index.nprobe().unwrap_or(1), k_factor);
+                let RvcFiles { trained, added } = RvcFiles::new(experiment, planned, metric, nprobe, k_factor);
                 (trained, added)
             }
             (None, None) => (None, beside(&args.inputs[0])?),
@@ -37,6 +48,11 @@ impl Outputs {
             None => index.with_file_name("total_fea.npy"),
         });
         Ok(Self { trained, index, total_fea })
+    }
+
+    /// The files under the longest names that a tuning may give them.
+    pub fn longest(args: &BuildArgs, voice: &NpyFiles, index: &Index, planned: &IndexSpec) -> Result<Self> {
+        Self::of(args, voice, planned, index.metric(), index.nlist().unwrap_or(1), MAX_K as f32)
     }
 
     /// The files, in the order in which they are written.
@@ -54,6 +70,11 @@ impl Outputs {
             check_free(output, if settled { existing } else { Existing::Replace })?;
         }
         self.total_fea.iter().try_for_each(|total_fea| check_apart(total_fea, &self.index, "the index"))
+    }
+
+    /// What there is to warn of before the files are replaced.
+    pub fn stale_names(&self) -> Vec<String> {
+        self.paths().filter_map(stale_names).collect()
     }
 }
 
@@ -77,21 +98,9 @@ fn beside(input: &Path) -> Result<PathBuf> {
     Ok(folder.with_file_name(name))
 }
 
-/// True where both paths lead to one file, which need not be there yet.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let place = |path: &Path| match path.canonicalize() {
-        Ok(place) => Some(place),
-        Err(_) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            Some(folder.canonicalize().ok()?.join(path.file_name()?))
-        }
-    };
-    place(a).is_some_and(|a| place(b) == Some(a))
-}
-
 /// Fails where `output` would replace one of `inputs`.
 pub fn check_no_input<'a>(output: &Path, mut inputs: impl Iterator<Item = &'a Path>) -> Result<()> {
-    match inputs.find(|input| is_same(input, output)) {
+    match inputs.find(|input| is_same_file(input, output)) {
         Some(input) => Err(taken(output, format!("is an input, too, as {}", input.display()))),
         None => Ok(()),
     }
@@ -99,7 +108,7 @@ pub fn check_no_input<'a>(output: &Path, mut inputs: impl Iterator<Item = &'a Pa
 
 /// Fails where two outputs are one file; `other` is to hold what `holds` says.
 pub fn check_apart(output: &Path, other: &Path, holds: &str) -> Result<()> {
-    if is_same(output, other) { Err(taken(output, format!("is to hold {holds}, too"))) } else { Ok(()) }
+    if is_same_file(output, other) { Err(taken(output, format!("is to hold {holds}, too"))) } else { Ok(()) }
 }
 
 fn taken(path: &Path, found: String) -> Error {

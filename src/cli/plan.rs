@@ -6,9 +6,10 @@ use std::str::FromStr;
 use rvc_gpu_index::factory::{IndexSpec, Ivf};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, ListCount, Recipe, SearchParams};
-use rvc_gpu_index::{Error, Result, cluster};
+use rvc_gpu_index::{Error, Existing, Result, check_memory, cluster, free_memory};
 
 use super::build::BuildArgs;
+use super::hosts;
 use super::outputs::Outputs;
 
 pub struct Plan {
@@ -36,12 +37,28 @@ impl Plan {
         let mut index = Index::new(&spec, metric, voice.dim())?;
         nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
-        let (tuning, warnings) = tuning(args, &spec, rows)?;
+        check_memory(memory(args, &index, rows), "the index and what builds it")?;
+        let (tuning, mut warnings) = tuning(args, &spec, rows)?;
         let outputs = Outputs::new(args, voice, &index, &spec)?;
+        warnings.extend(hosts::check(&spec, metric, args.expand.is_some(), &outputs.index, voice.experiment())?);
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
         outputs.check(voice, args.job.existing(), named)?;
+        if !named {
+            Outputs::longest(args, voice, &index, &spec)?.check(voice, Existing::Replace, false)?;
+        }
+        warnings.extend(outputs.stale_names());
         Ok(Self { index, clusters, min_list, tuning, outputs, warnings })
     }
+}
+
+/// Bytes of memory that a build takes: for the index, and for what is there while it is filled.
+fn memory(args: &BuildArgs, index: &Index, rows: usize) -> u64 {
+    let row_bytes = 4 * index.dim() as u64;
+    let usual = BATCH_BYTES.min(free_memory() / BATCHES_FREE);
+    let batch = args.job.batch_rows.map_or(usual, |rows| row_bytes.saturating_mul(rows.get() as u64));
+    let neighbors = args.expand.map_or(0, |params| NEIGHBOR_BYTES * params.num_expand as u64);
+    let batches = BATCHES * batch.min(row_bytes.saturating_mul(rows as u64));
+    index.memory_to_fill(rows).saturating_add(neighbors.saturating_mul(rows as u64)).saturating_add(batches)
 }
 
 /// What a tuning leaves as it was asked for, and what is to be said where there is nothing to tune.
@@ -88,6 +105,14 @@ fn nprobe(args: &BuildArgs, spec: &IndexSpec, nlist: Option<usize>) -> Result<Op
         }
     }
 }
+
+/// Rows of a batch on the CPU engine: so many bytes at most, and one part in so many of what is free.
+const BATCH_BYTES: u64 = 32 << 20;
+const BATCHES_FREE: u64 = 16;
+/// One that is worked on, one that is read meanwhile, one on the device.
+const BATCHES: u64 = 3;
+/// An id and a distance.
+const NEIGHBOR_BYTES: u64 = 12;
 
 /// As many rows as RVC and its live hosts ask for: by one list of fewer, they get the id −1.
 const HOST_K: usize = 8;

@@ -9,7 +9,7 @@ use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles, for_each_batch};
 use rvc_gpu_index::index::{Index, IndexRows, Neighbors, Searcher};
 use rvc_gpu_index::retrieval::ExpandParams;
-use rvc_gpu_index::{Result, check_free, faiss};
+use rvc_gpu_index::{Result, check_free, check_memory, faiss, stale_names};
 use serde::Serialize;
 
 use super::asked::{Asked, BATCH_ROWS};
@@ -33,7 +33,9 @@ The .npz file holds the arrays ids (int64) and distances (float32), a row a quer
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct SearchArgs {
-    /// Index file of this program or of faiss
+    /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
+    /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
+    /// cut short, the system ends this program with SIGBUS
     index: PathBuf,
     /// Queries: a .npy file, a row a query
     queries: PathBuf,
@@ -103,6 +105,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     args.expand.map_or(Ok(()), |params| params.check_for(index.ntotal()))?;
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
+    progress.warn_all(args.output.iter().filter_map(stale_names).collect(), &mut warnings);
     let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
 
     clock.lap();
@@ -168,6 +171,8 @@ fn search(
     queries: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<Neighbors> {
+    let bytes = size_of::<(f32, i64)>() as u64 * args.asked.k as u64;
+    check_memory(bytes.saturating_mul(queries.rows() as u64), "the neighbours of all queries")?;
     let mut found = Neighbors { k: args.asked.k, ..Neighbors::default() };
     let params = args.asked.params();
     for_each_batch(queries, args.job.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {

@@ -16,7 +16,9 @@ use super::progress::Progress;
 /// An index, and what is true about it.
 #[derive(Args)]
 pub struct TruthArgs {
-    /// Index file of this program or of faiss
+    /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
+    /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
+    /// cut short, the system ends this program with SIGBUS
     pub index: PathBuf,
     /// Rows whose exact neighbours count, row i having the id i: an experiment folder, a folder of .npy files or .npy
     /// files, named one by one [default: the rows of the index, where it has exact ones]

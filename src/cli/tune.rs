@@ -8,7 +8,7 @@ use rvc_gpu_index::cluster::KMeansParams;
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::NpyFiles;
 use rvc_gpu_index::index::{Cheapest, Evaluated, GroundTruth, Index, Searcher};
-use rvc_gpu_index::{Existing, Result, check_free, faiss};
+use rvc_gpu_index::{Existing, Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
 use super::asked::check_fits;
@@ -91,12 +91,17 @@ pub fn run(args: &TuneArgs) -> Result<TuneReport> {
         let inputs = queries.iter().chain(&base).flat_map(NpyFiles::paths);
         check_no_input(output, inputs.chain([args.truth.index.as_path()]))?;
     }
+    let replaced = args.output.as_ref().or(args.write.then_some(&args.truth.index));
+    if args.write {
+        check_free(&args.truth.index, Existing::Replace)?;
+    }
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     // Windows replaces no file that is mapped.
     let index = if args.write { faiss::read_index } else { faiss::map_index }(args.truth.index.as_path())?;
     seconds.load = clock.lap();
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
+    progress.warn_all(replaced.and_then(stale_names).into_iter().collect(), &mut warnings);
     args.truth.check(&index, base.as_mut(), &args.job, &mut progress, &mut warnings)?;
     let mut dropped_queries = 0;
     if let (Some(path), Some(queries)) = (&args.queries, &mut queries) {

@@ -24,6 +24,7 @@ use crate::device::{Device, HostSums};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::FeatureSource;
+use crate::memory;
 
 /// Rows a centroid in a batch. Of speech, fewer leave a higher error after as many passes, and so do a few large batches.
 const BATCH_ROWS_PER_CENTROID: usize = 10;
@@ -165,7 +166,7 @@ impl Centroids {
     /// Random rows, which are forgotten once rows fall to them.
     fn first(source: &dyn FeatureSource, clusters: usize, rng: &mut impl Rng) -> Result<Self> {
         let dim = source.dim();
-        let mut values = vec![0.0; clusters * dim];
+        let mut values = memory::zeros(clusters.saturating_mul(dim), "the centroids")?;
         RowSample::draw(source, clusters, rng).read(0, &mut values)?;
         Ok(Self { values, counts: vec![0; clusters], moved: 0.0, dim })
     }
@@ -201,7 +202,7 @@ impl Centroids {
         if starved.is_empty() {
             return Ok(0);
         }
-        let mut rows = vec![0.0; starved.len() * self.dim];
+        let mut rows = memory::zeros(starved.len() * self.dim, "the centroids")?;
         batch.subset(starved.len(), rng).read(0, &mut rows)?;
         for (&cluster, row) in starved.iter().zip(rows.chunks_exact(self.dim)) {
             let centroid = &mut self.values[cluster * self.dim..][..self.dim];

@@ -19,6 +19,7 @@ use crate::device::{Buffer, CentroidTable, ClusterSums, Device, HostTally, Matri
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::FeatureSource;
+use crate::memory;
 use batches::Batches;
 pub use compress::{
     CompressParams, Compressed, Method, QuantizationError, check_clusters, compress, quantization_error, rvc_clusters,
@@ -104,7 +105,7 @@ pub fn k_means(
     let rows: &dyn FeatureSource = sample.as_ref().map_or(source, |sample| sample);
 
     let first = RowSample::draw(rows, nlist, &mut rng);
-    let mut values = vec![0.0; nlist * source.dim()];
+    let mut values = memory::zeros(nlist.saturating_mul(source.dim()), "the centroids")?;
     first.read(0, &mut values)?;
     let mut centroids = post_process(device, device.upload(&values, source.dim())?, metric)?;
     let warnings = warnings(rows.rows(), nlist, params);
@@ -165,7 +166,7 @@ fn labels_of(
         progress(done);
         Ok(())
     })?;
-    let mut labels = Vec::with_capacity(done);
+    let mut labels = memory::with_capacity(done, "the labels of the rows")?;
     for some in &found {
         labels.extend_from_slice(&device.view(some)?);
     }

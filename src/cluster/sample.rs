@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::Result;
 use crate::features::FeatureSource;
+use crate::memory;
 
 /// Rows side by side that come into a batch together, one read instead of as many. Longer runs are of one sound, and a
 /// batch of them shows less of the voice.
@@ -54,7 +55,7 @@ impl FeatureSource for RowSample<'_> {
         let (Some(first), Some(last)) = (asked.first(), asked.last()) else { return Ok(()) };
         if last - first < 4 * asked.len() {
             // Dense samples are picked from one read of all that lies between.
-            let mut span = vec![0.0; (last - first + 1) * dim];
+            let mut span = memory::zeros((last - first + 1) * dim, "rows of a batch")?;
             self.source.read(*first, &mut span)?;
             for (out, row) in out.chunks_exact_mut(dim).zip(asked) {
                 out.copy_from_slice(&span[(row - first) * dim..][..dim]);

@@ -230,10 +230,7 @@ fn open(gpu: &Found) -> Result<Device> {
         required_limits: limits,
         ..Default::default()
     };
-    let refused = |error: wgpu::RequestDeviceError| Error::Validation {
-        label: gpu.info.selector.clone(),
-        message: error.to_string(),
-    };
+    let refused = |error: wgpu::RequestDeviceError| Error::refused(&gpu.info.selector, error);
     let (device, queue, matrices) = match gpu::matrices::request_device(&gpu.adapter, &wanted) {
         Some((device, queue, matrices)) => (device, queue, Some(matrices)),
         None => {

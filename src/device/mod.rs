@@ -13,6 +13,7 @@ mod listing;
 mod lookup_tables;
 mod method;
 pub(crate) mod plan;
+mod pool;
 mod pq;
 mod ranges;
 mod rows;
@@ -46,6 +47,7 @@ pub(crate) use stages::{check_blend, check_k};
 
 use crate::error::{Error, Result};
 use crate::factory::Metric;
+use crate::memory;
 
 /// The greatest k of a search: what a GPU's smallest workgroup memory holds.
 pub const MAX_K: usize = 1024;
@@ -168,6 +170,9 @@ impl Device {
     }
 }
 
+/// What is copied to the CPU engine.
+const ROWS: &str = "rows on the CPU engine";
+
 /// Moving data.
 impl Device {
     /// Copies rows (row-major, a whole number of `dim` floats) to the device.
@@ -177,7 +182,7 @@ impl Device {
     pub fn upload(&self, rows: &[f32], dim: usize) -> Result<Matrix> {
         let count = checked_rows(rows.len(), dim)?;
         match &self.engine {
-            Engine::Cpu => Ok(Matrix::new(Buffer::on_host(rows.to_vec()), count, dim, dim)),
+            Engine::Cpu => Ok(Matrix::new(Buffer::on_host(memory::copied(rows, ROWS)?), count, dim, dim)),
             Engine::Gpu(gpu) => gpu.upload_matrix(rows, count, dim),
         }
     }
@@ -195,7 +200,7 @@ impl Device {
     /// Copies an array to the device.
     pub(crate) fn upload_values<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>> {
         match &self.engine {
-            Engine::Cpu => Ok(Buffer::on_host(values.to_vec())),
+            Engine::Cpu => Ok(Buffer::on_host(memory::copied(values, "values of a stage")?)),
             Engine::Gpu(gpu) => gpu.upload(values),
         }
     }
@@ -243,7 +248,7 @@ impl Device {
     /// [`Error::DeviceLost`] and its like; [`Error::ForeignBuffer`] for another device's buffer.
     pub fn download<T: Pod>(&self, buffer: &Buffer<T>) -> Result<Vec<T>> {
         match &self.engine {
-            Engine::Cpu => Ok(buffer.host("download")?.to_vec()),
+            Engine::Cpu => memory::copied(buffer.host("download")?, "values of a stage"),
             Engine::Gpu(gpu) => gpu.download(buffer.gpu(gpu, "download")?, buffer.len()),
         }
     }
@@ -310,7 +315,7 @@ impl Device {
 
     fn zeros<T: Pod>(&self, len: usize) -> Result<Buffer<T>> {
         match &self.engine {
-            Engine::Cpu => Ok(Buffer::on_host(vec![T::zeroed(); len])),
+            Engine::Cpu => Ok(Buffer::on_host(memory::zeros(len, "sums and centroids")?)),
             Engine::Gpu(gpu) => gpu.zeros(len),
         }
     }
@@ -339,6 +344,8 @@ pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
 }
 
 fn checked_rows(floats: usize, dim: usize) -> Result<usize> {
+    // Whatever is computed on a device has come through here.
+    pool::ready()?;
     if dim == 0 || !floats.is_multiple_of(dim) {
         return Err(Error::parameter("dim", dim, format!("{floats} floats are not a whole number of such rows")));
     }

@@ -14,6 +14,7 @@ use super::{Device, Engine, checked_rows};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::FeatureSource;
+use crate::memory;
 
 /// How a device keeps rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +161,7 @@ impl Device {
         };
         let mut parts = Vec::new();
         for start in (0..count.max(1)).step_by(at_a_time) {
-            let mut rows = vec![0.0; at_a_time.min(count - start) * dim];
+            let mut rows = memory::zeros(at_a_time.min(count - start) * dim, "the rows of a search")?;
             source.read(start, &mut rows)?;
             parts.push(match &self.engine {
                 Engine::Cpu => {
@@ -208,7 +209,7 @@ fn upload(gpu: &Gpu, rows: &[f32], dim: usize, format: RowFormat) -> Result<RowP
 }
 
 fn halves(rows: &[f32]) -> Result<Vec<f16>> {
-    let mut halves = vec![f16::ZERO; rows.len()];
+    let mut halves = memory::filled(rows.len(), f16::ZERO, "the rows of a search")?;
     halves.convert_from_f32_slice(rows);
     match rows.iter().zip(&halves).find(|(row, half)| row.is_finite() && !half.is_finite()) {
         Some((value, _)) => Err(Error::parameter("rows", value, "keep them as 32-bit floats: 16 bits end at 65,504")),

@@ -9,6 +9,7 @@ use super::writer::WriteFields;
 use crate::device::BLOCK_ROWS;
 use crate::error::Result;
 use crate::index::{BlockLists, CodeBlocks, ProductQuantizer};
+use crate::memory;
 
 /// Stands where other lists say how many bytes a row has: in blocks, rows have no bytes of their own.
 const NO_CODE_SIZE: i64 = -1;
@@ -19,11 +20,12 @@ pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize, pq: &Prod
     // Two counts for each list and an id for each row; more than the file holds is never made room for.
     reader.expect_room(nlist, 2 * size_of::<u64>(), "the lists")?;
     reader.expect_room(header.ntotal, size_of::<i64>(), "the ids")?;
-    let mut sizes = Vec::with_capacity(nlist);
-    let mut ids = Vec::with_capacity(header.ntotal);
+    let mut sizes = memory::with_capacity(nlist, "the sizes of the lists")?;
+    let mut ids = memory::with_capacity(header.ntotal, "the ids of the index")?;
     // All blocks are full but for one a list at most.
     let most_blocks = header.ntotal / BLOCK_ROWS + nlist;
-    let mut bytes = Vec::with_capacity(most_blocks.min(reader.room_for(block_bytes)) * block_bytes);
+    let most_bytes = most_blocks.min(reader.room_for(block_bytes)) * block_bytes;
+    let mut bytes = memory::with_capacity(most_bytes, "the codes of the index")?;
     for list in 0..nlist {
         let size = reader.count(format_args!("the number of ids of list {list}"))?;
         if size > header.ntotal - ids.len() {

@@ -8,6 +8,7 @@ use super::reader::Reader;
 use super::writer::WriteFields;
 use crate::error::Result;
 use crate::index::InvertedLists;
+use crate::memory;
 
 /// Reads `nlist` lists of uncompressed rows, as many as the index header says.
 pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result<InvertedLists> {
@@ -25,8 +26,8 @@ pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result
     }
     // Ids and rows of all lists; more than the file holds is never made room for.
     reader.expect_room(header.ntotal, code_size(dim).saturating_add(size_of::<i64>()), "the lists")?;
-    let mut ids = Vec::with_capacity(header.ntotal);
-    let mut rows = Vec::with_capacity(header.ntotal * dim);
+    let mut ids = memory::with_capacity(header.ntotal, "the ids of the index")?;
+    let mut rows = memory::with_capacity(header.ntotal * dim, "the rows of the index")?;
     for (list, &size) in sizes.iter().enumerate() {
         let first = ids.len();
         reader.rows(&mut rows, size, dim, format_args!("list {list}"))?;
@@ -55,7 +56,7 @@ fn read_sparse_sizes(reader: &mut Reader, nlist: usize) -> Result<Vec<usize>> {
     if !numbers.is_multiple_of(2) {
         return Err(reader.damaged(format_args!("the sparse list sizes are {numbers} numbers, which makes no pairs")));
     }
-    let mut sizes = vec![0; nlist];
+    let mut sizes = memory::zeros(nlist, "the sizes of the lists")?;
     // faiss names the lists in rising order, each once.
     let mut next = 0;
     for _ in 0..numbers / 2 {

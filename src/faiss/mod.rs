@@ -23,7 +23,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::index::{Index, IndexKind};
+use crate::index::{Index, IndexKind, MappedFloats};
 use crate::output::{Existing, write_file};
 use fourcc::FourCc;
 use header::Header;
@@ -35,22 +35,21 @@ use reader::Reader;
 /// read, or holds a value that no search can use (NaN, infinity, a negative id). A direct map is dropped: it can be made
 /// again from the lists.
 pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
-    open(path.as_ref(), false)
+    read(Reader::open(path.as_ref(), None)?)
 }
 
 /// Reads a faiss index file but for the rows that `,RFlat` re-ranks with: they stay in the file, mapped, and a search
-/// reads those of its candidates. For other indexes this is [`read_index`].
+/// reads those of its candidates. For other indexes, and where the file system maps nothing, this is [`read_index`].
 ///
 /// The file is checked as by [`read_index`], except that nobody looks for NaN and infinity in rows that are not read; a
 /// row of NaN is never found. The file has to stay as it is while the index is there: what another program writes over
 /// it turns up in the distances, and where one cuts it short the system may end this process. [`write_index`] may
 /// replace it, as it never writes into a file that is there; Windows refuses that while the file is mapped.
 pub fn map_index(path: impl AsRef<Path>) -> Result<Index> {
-    open(path.as_ref(), true)
+    read(Reader::open(path.as_ref(), Some(MappedFloats::new))?)
 }
 
-fn open(path: &Path, maps: bool) -> Result<Index> {
-    let mut reader = Reader::open(path, maps)?;
+fn read(mut reader: Reader) -> Result<Index> {
     let index = match reader.fourcc("the index type")? {
         FourCc::REFINE => refine::read(&mut reader)?,
         fourcc => read_unrefined(&mut reader, fourcc, "the index")?,
@@ -102,4 +101,23 @@ fn write(index: &Index, out: &mut impl Write) -> io::Result<()> {
         IndexKind::IvfPqFastScan(ivf) => pq_fast_scan::write_ivf(&header, ivf, out),
     }?;
     index.refine.as_ref().map_or(Ok(()), |refine| refine::write_tail(&header, refine, out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::factory::Metric;
+
+    #[test]
+    fn what_cannot_be_mapped_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("refined.index");
+        let rows = [1.0, 2.0, 3.0, 4.0];
+        let index = Index::flat(2, Metric::L2, rows.to_vec()).unwrap().with_refine(rows.to_vec(), 2.0).unwrap();
+        write_index(&index, &path, Existing::Keep).unwrap();
+        let refused = |_: &std::fs::File, _, _| Err(io::ErrorKind::Unsupported.into());
+        let found = read(Reader::open(&path, Some(refused)).unwrap()).unwrap();
+        assert!(found == index && found == map_index(&path).unwrap());
+        assert!(matches!(found.refine.unwrap().rows, crate::index::RefineRows::InMemory(_)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -10,6 +10,7 @@ use bytemuck::Pod;
 use super::fourcc::FourCc;
 use crate::error::{Error, Result};
 use crate::index::{MappedFloats, RefineRows};
+use crate::memory;
 
 // Floats and ids go from the file straight into the vectors that are searched, without a pass that swaps their bytes.
 const _: () = assert!(cfg!(target_endian = "little"), "faiss files are little-endian and are read in place");
@@ -23,19 +24,22 @@ pub(super) struct Reader<'a> {
     file: BufReader<File>,
     size: u64,
     left: u64,
-    /// The rows of a refinement stay in the file.
-    maps: bool,
+    /// The rows of a refinement stay in the file, as this maps them.
+    map: Option<Map>,
 }
 
+/// [`MappedFloats::new`], where it is to be used.
+pub(super) type Map = fn(&File, u64, usize) -> io::Result<MappedFloats>;
+
 impl<'a> Reader<'a> {
-    pub(super) fn open(path: &'a Path, maps: bool) -> Result<Self> {
+    pub(super) fn open(path: &'a Path, map: Option<Map>) -> Result<Self> {
         // Before opening: a pipe would wait for its writer.
         if !fs::metadata(path).map_err(Error::io(path, "read"))?.is_file() {
             return Err(Error::input(path, "is not a regular file", "name a .index file"));
         }
         let file = File::open(path).map_err(Error::io(path, "read"))?;
         let size = file.metadata().map_err(Error::io(path, "read"))?.len();
-        Ok(Self { path, file: BufReader::new(file), size, left: size, maps })
+        Ok(Self { path, file: BufReader::new(file), size, left: size, map })
     }
 
     /// Succeeds where the whole file was read.
@@ -99,7 +103,7 @@ impl<'a> Reader<'a> {
     pub(super) fn append<T: Pod>(&mut self, items: &mut Vec<T>, count: usize, field: impl Display) -> Result<()> {
         self.claim(count, size_of::<T>(), field)?;
         let old = items.len();
-        items.try_reserve_exact(count).map_err(|e| Error::io(self.path, "read")(e.into()))?;
+        memory::reserve(items, count, "the arrays of an index file")?;
         items.resize(old + count, T::zeroed());
         self.file.read_exact(bytemuck::cast_slice_mut(&mut items[old..])).map_err(Error::io(self.path, "read"))
     }
@@ -127,20 +131,19 @@ impl<'a> Reader<'a> {
     /// The `count` rows of `dim` floats behind an index. Mapped ones are not looked at.
     pub(super) fn refine_rows(&mut self, count: usize, dim: usize, field: impl Display) -> Result<RefineRows> {
         let floats = count.saturating_mul(dim);
+        self.expect_room(floats, size_of::<f32>(), &field)?;
+        let start = self.size - self.left;
         // Nothing cannot be mapped.
-        if !self.maps || floats == 0 {
+        let map = self.map.filter(|_| floats > 0);
+        // What a file system does not map is read.
+        let Some(Ok(rows)) = map.map(|map| map(self.file.get_ref(), start, floats)) else {
             let mut rows = Vec::new();
             self.rows(&mut rows, count, dim, field)?;
             return Ok(RefineRows::InMemory(rows.into()));
-        }
-        let start = self.size - self.left;
-        self.claim(floats, size_of::<f32>(), field)?;
-        let mut map = || {
-            let rows = MappedFloats::new(self.file.get_ref(), start, floats)?;
-            self.file.seek_relative(rows.bytes().len() as i64)?;
-            Ok(RefineRows::Mapped(rows))
         };
-        map().map_err(Error::io(self.path, "map"))
+        self.claim(floats, size_of::<f32>(), field)?;
+        self.file.seek_relative(rows.bytes().len() as i64).map_err(Error::io(self.path, "read"))?;
+        Ok(RefineRows::Mapped(rows))
     }
 
     /// Fails unless the file has bytes left for `count` items of `size` bytes: so much may be made room for.

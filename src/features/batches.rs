@@ -5,6 +5,7 @@ use std::thread;
 
 use super::FeatureSource;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Batches in memory at a time: one that is worked on, one that is read meanwhile.
 const BUFFERS: usize = 2;
@@ -27,18 +28,21 @@ pub fn for_each_batch(
             // It cannot fail: the other end is here, and there is room for all buffers.
             let _ = give_back.send(Vec::new());
         }
-        scope.spawn(move || {
+        let reads = move || {
             for start in (0..rows).step_by(batch_rows) {
                 // Either channel closes once the caller has left with an error.
                 let Ok(mut buffer) = take_back.recv() else { return };
-                buffer.resize(batch_rows.min(rows - start) * dim, 0.0);
-                let batch = source.read(start, &mut buffer).map(|()| (start, buffer));
+                let batch = read(source, start, batch_rows.min(rows - start) * dim, &mut buffer);
+                let batch = batch.map(|()| (start, buffer));
                 let failed = batch.is_err();
                 if give.send(batch).is_err() || failed {
                     return;
                 }
             }
-        });
+        };
+        if thread::Builder::new().spawn_scoped(scope, reads).is_err() {
+            return in_turns(source, batch_rows, each);
+        }
         for batch in take {
             let (start, buffer) = batch?;
             each(start, &buffer)?;
@@ -47,6 +51,26 @@ pub fn for_each_batch(
         }
         Ok(())
     })
+}
+
+/// The same where there is no thread to read ahead with.
+fn in_turns(
+    source: &dyn FeatureSource,
+    batch_rows: usize,
+    mut each: impl FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let (rows, mut buffer) = (source.rows(), Vec::new());
+    (0..rows).step_by(batch_rows).try_for_each(|start| {
+        read(source, start, batch_rows.min(rows - start) * source.dim(), &mut buffer)?;
+        each(start, &buffer)
+    })
+}
+
+/// Reads `values` values from row `start` on.
+fn read(source: &dyn FeatureSource, start: usize, values: usize, buffer: &mut Vec<f32>) -> Result<()> {
+    memory::reserve(buffer, values.saturating_sub(buffer.len()), "rows of a batch")?;
+    buffer.resize(values, 0.0);
+    source.read(start, buffer)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::discovery::{self, Experiment};
 use super::npy::NpyFile;
+use super::repeated::without_repeats;
 use super::{FeatureSource, for_each_batch, rows_asked};
 use crate::error::{Error, Result};
 
@@ -19,6 +20,7 @@ pub struct NpyFiles {
     segments: Segments,
     dim: usize,
     experiment: Option<Experiment>,
+    notes: Vec<String>,
 }
 
 /// What to do about rows that hold NaN or infinity, which have no nearest neighbour.
@@ -36,6 +38,8 @@ impl NpyFiles {
     pub fn open(inputs: &[impl AsRef<Path>]) -> Result<Self> {
         let paths = discovery::feature_files(inputs)?;
         let files = paths.iter().map(|path| NpyFile::open(path)).collect::<Result<Vec<_>>>()?;
+        let mut notes = Vec::new();
+        let files = without_repeats(files, &mut notes);
         let Some(first) = files.iter().find(|file| file.rows() > 0).or(files.first()) else {
             return Err(Error::parameter("features", "no input is named", "name an experiment folder or .npy files"));
         };
@@ -64,12 +68,17 @@ impl NpyFiles {
             [folder] => discovery::experiment(folder.as_ref())?,
             _ => None,
         };
-        Ok(Self { dim, segments, experiment, files })
+        Ok(Self { dim, segments, experiment, files, notes })
     }
 
     /// The experiment, where exactly one input was given and it was an experiment folder.
     pub fn experiment(&self) -> Option<&Experiment> {
         self.experiment.as_ref()
+    }
+
+    /// What was left out, and why: a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The files, in the order of their rows.

@@ -20,6 +20,7 @@ mod normalize;
 mod npy;
 mod npy_header;
 mod npy_write;
+mod repeated;
 
 pub use batches::for_each_batch;
 pub use discovery::Experiment;

@@ -9,6 +9,7 @@ use crate::cluster;
 use crate::device::{Assignment, CentroidTable, Device, Matrix, flat_codes};
 use crate::error::{Error, Result};
 use crate::features::{FeatureSource, Normalized, for_each_batch};
+use crate::memory;
 
 impl Index {
     /// Adds all rows of `source`; they get the ids from [`Index::ntotal`] on. Rows are read batch by batch, `batch_rows`
@@ -113,7 +114,7 @@ impl Index {
                         Cow::Owned(cluster::assign(device, source, &table, Some(batch_rows), report)?)
                     }
                 };
-                let mut grown = ivf.lists.grown(&labels);
+                let mut grown = ivf.lists.grown(&labels)?;
                 for_each_batch(source, batch_rows, |start, batch| {
                     grown.put(batch);
                     progress(Progress::Adding { rows: start + batch.len() / dim });
@@ -123,7 +124,7 @@ impl Index {
             }
             IndexKind::PqFastScan(whole) => {
                 let (_, codes) = encode(device, source, &whole.pq, None, batch_rows, progress)?;
-                whole.reserve(source.rows());
+                whole.reserve(source.rows())?;
                 whole.append(&codes);
             }
             IndexKind::IvfPqFastScan(ivf) => {
@@ -132,7 +133,7 @@ impl Index {
                 let table = needed.then(|| device.centroid_table(&ivf.centroids, dim, metric)).transpose()?;
                 let coarse = table.as_ref().map(|table| Coarse { table, labels, by_residual });
                 let (found, codes) = encode(device, source, &ivf.pq, coarse, batch_rows, progress)?;
-                let mut grown = ivf.lists.grown(labels.unwrap_or(&found));
+                let mut grown = ivf.lists.grown(labels.unwrap_or(&found))?;
                 grown.put(&codes);
                 ivf.lists = grown.finish();
             }
@@ -149,7 +150,7 @@ fn append(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let kept = rows.len();
-    rows.reserve_exact(source.rows() * source.dim());
+    memory::reserve(rows, source.rows().saturating_mul(source.dim()), "the rows of the index")?;
     let copied = for_each_batch(source, batch_rows, |start, batch| {
         rows.extend_from_slice(batch);
         progress(Progress::Adding { rows: start + batch.len() / source.dim() });
@@ -191,7 +192,7 @@ fn encode(
 ) -> Result<(Vec<u32>, Vec<u8>)> {
     let codebooks = device.codebooks(pq.codebooks(), pq.m())?;
     let mut labels = Vec::new();
-    let mut codes = Vec::with_capacity(source.rows() * pq.code_size());
+    let mut codes = memory::with_capacity(source.rows() * pq.code_size(), "the codes of the index")?;
     for_each_batch(source, batch_rows, |start, batch| {
         let rows = device.upload(batch, source.dim())?;
         let lists = coarse.as_ref().map(|coarse| coarse.lists(device, &rows, start)).transpose()?;

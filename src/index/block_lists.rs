@@ -6,6 +6,7 @@ use super::code_blocks::{CodeBlocks, count_codes};
 use super::places::{NewPlaces, grown_sizes, starts_of};
 use crate::device::BLOCK_ROWS;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// What stands for an id where a block has no row.
 const NO_ID: i64 = -1;
@@ -45,8 +46,8 @@ impl BlockLists {
         if let Some(label) = labels.iter().find(|&&label| label as usize >= nlist) {
             return Err(Error::parameter("labels", label, format!("there are {nlist} lists")));
         }
-        let empty = Self::with_sizes(m, vec![0; nlist]);
-        let mut grown = empty.grown(labels);
+        let empty = Self::with_sizes(m, vec![0; nlist])?;
+        let mut grown = empty.grown(labels)?;
         grown.put(codes);
         Ok(grown.finish())
     }
@@ -59,7 +60,7 @@ impl BlockLists {
             let found = format!("{} ids and {} blocks for {rows} rows", ids.len(), codes.blocks());
             return Err(Error::parameter("lists", found, "pass an id for each row, and the blocks that rows need"));
         }
-        let mut lists = Self { ids: vec![NO_ID; codes.blocks() * BLOCK_ROWS], starts, sizes, codes };
+        let mut lists = Self { ids: no_ids(codes.blocks())?, starts, sizes, codes };
         let mut rest = ids;
         for list in 0..lists.nlist() {
             let places = lists.places(list);
@@ -118,8 +119,8 @@ impl BlockLists {
     /// These lists with room for one more row for each of `labels`, which get the ids from the present number of rows
     /// on. The codes themselves follow through [`GrownBlocks::put`], in the order of the labels. Arrays are made once,
     /// at their final size.
-    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> GrownBlocks<'a> {
-        let mut lists = Self::with_sizes(self.codes.m(), grown_sizes(&self.sizes, labels));
+    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Result<GrownBlocks<'a>> {
+        let mut lists = Self::with_sizes(self.codes.m(), grown_sizes(&self.sizes, labels))?;
         let mut next = Vec::with_capacity(self.nlist());
         for (number, list) in self.iter().enumerate() {
             let places = lists.places(number);
@@ -127,14 +128,18 @@ impl BlockLists {
             lists.codes.copy_blocks(lists.starts[number], list.blocks);
             next.push(places.start + list.ids.len());
         }
-        GrownBlocks { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists }
+        Ok(GrownBlocks { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists })
     }
 
-    fn with_sizes(m: usize, sizes: Vec<usize>) -> Self {
+    fn with_sizes(m: usize, sizes: Vec<usize>) -> Result<Self> {
         let starts = starts_of(sizes.iter().map(|size| size.div_ceil(BLOCK_ROWS)));
         let blocks = starts[sizes.len()];
-        Self { starts, sizes, ids: vec![NO_ID; blocks * BLOCK_ROWS], codes: CodeBlocks::zeroed(m, blocks) }
+        Ok(Self { starts, sizes, ids: no_ids(blocks)?, codes: CodeBlocks::zeroed(m, blocks)? })
     }
+}
+
+fn no_ids(blocks: usize) -> Result<Vec<i64>> {
+    memory::filled(blocks.saturating_mul(BLOCK_ROWS), NO_ID, "the ids of the index")
 }
 
 /// Lists with places that still wait for their codes.
@@ -175,7 +180,7 @@ mod tests {
         let labels = [[2; 40].as_slice(), &[0; 31]].concat();
         let codes: Vec<u8> = (0..71).collect();
         let mut lists = BlockLists::from_codes(2, 4, &labels, &codes).unwrap();
-        let mut grown = lists.grown(&[0, 3, 2]);
+        let mut grown = lists.grown(&[0, 3, 2]).unwrap();
         grown.put(&[100]);
         grown.put(&[101, 102]);
         lists = grown.finish();

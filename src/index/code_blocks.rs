@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::device::BLOCK_ROWS;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Codes of M × 4 bits in blocks of 32 rows. A block holds 32 bytes for each pair of sub-quantizers: 16 for the even
 /// one, then 16 for the odd one, and in a byte one row's code below that of the 16th row after it. An odd M has an empty
@@ -17,6 +18,8 @@ pub struct CodeBlocks {
     /// Shared with a searcher on the CPU engine.
     bytes: Arc<Vec<u8>>,
 }
+
+const CODES: &str = "the codes of the index";
 
 impl CodeBlocks {
     /// Blocks as they lie in a faiss file.
@@ -34,8 +37,9 @@ impl CodeBlocks {
     }
 
     /// Blocks of nothing but zeros; M is not 0.
-    pub(super) fn zeroed(m: usize, blocks: usize) -> Self {
-        Self { m, bytes: Arc::new(vec![0; blocks * BLOCK_ROWS * m.div_ceil(2)]) }
+    pub(super) fn zeroed(m: usize, blocks: usize) -> Result<Self> {
+        let bytes = memory::zeros(blocks.saturating_mul(BLOCK_ROWS * m.div_ceil(2)), CODES)?;
+        Ok(Self { m, bytes: Arc::new(bytes) })
     }
 
     /// Number of sub-quantizers, M.
@@ -91,11 +95,12 @@ impl CodeBlocks {
     }
 
     /// Makes room for so many blocks in all. The new ones are zeros.
-    pub(super) fn grow(&mut self, blocks: usize) {
+    pub(super) fn grow(&mut self, blocks: usize) -> Result<()> {
         let len = blocks * self.block_bytes();
         let bytes = Arc::<Vec<u8>>::make_mut(&mut self.bytes);
-        bytes.reserve_exact(len.saturating_sub(bytes.len()));
+        memory::reserve(bytes, len.saturating_sub(bytes.len()), CODES)?;
         bytes.resize(len, 0);
+        Ok(())
     }
 
     /// Copies whole blocks from the start of `from` on to the block `to`.
@@ -145,9 +150,9 @@ mod tests {
         let rows_before = usize::from(rows / 2);
         let codes = codes(m, rows);
         let (before, behind) = codes.split_at(rows_before * m.div_ceil(2));
-        let mut blocks = CodeBlocks::zeroed(m, rows_before.div_ceil(BLOCK_ROWS));
+        let mut blocks = CodeBlocks::zeroed(m, rows_before.div_ceil(BLOCK_ROWS)).unwrap();
         blocks.pack(0.., before);
-        blocks.grow(usize::from(rows).div_ceil(BLOCK_ROWS));
+        blocks.grow(usize::from(rows).div_ceil(BLOCK_ROWS)).unwrap();
         blocks.pack(rows_before.., behind);
         blocks
     }

@@ -8,6 +8,7 @@ use crate::device::{BatchPlan, Device, RowFormat, RowRanges, RowSet, TopK};
 use crate::error::Result;
 use crate::factory::Metric;
 use crate::features::{FeatureSource, for_each_batch};
+use crate::memory;
 
 /// Queries that are on the device at a time, at most.
 const QUERIES: usize = 1024;
@@ -29,7 +30,9 @@ impl ExactSearch<'_> {
     /// for a query; without an entry all do. `progress` is told the share that is done, up to 1.
     pub fn run(&self, own: &[Range<usize>], mut progress: impl FnMut(f64)) -> Result<Neighbors> {
         let (total, dim, k) = (self.queries.rows(), self.rows.dim(), self.k);
-        let mut nearest = Neighbors { distances: vec![self.metric.worst(); total * k], ids: vec![-1; total * k], k };
+        let places = total.saturating_mul(k);
+        let distances = memory::filled(places, self.metric.worst(), "the distances of neighbours")?;
+        let mut nearest = Neighbors { distances, ids: memory::filled(places, -1, "the ids of neighbours")?, k };
         let all = total as f64 * self.rows.rows() as f64;
         let mut compare = |start: usize, rows: &RowSet| {
             let count = rows.rows();
@@ -52,7 +55,7 @@ impl ExactSearch<'_> {
             compare(0, &self.device.row_set_of(self.rows, RowFormat::F32)?)?;
         } else {
             for_each_batch(self.rows, self.plan.batch_rows, |start, batch| {
-                compare(start, &self.device.row_set(&Arc::new(batch.to_vec()), dim)?)
+                compare(start, &self.device.row_set(&Arc::new(memory::copied(batch, "rows of a batch")?), dim)?)
             })?;
         }
         Ok(nearest)

@@ -11,6 +11,7 @@ use crate::device::{check_k, exact_distance};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 use crate::features::{FeatureSource, MemoryRows, Normalized, l2_normalize};
+use crate::memory;
 
 /// Queries with their k exact neighbours among the rows that an index stands for.
 ///
@@ -64,7 +65,7 @@ impl<'a> GroundTruth<'a> {
             return Err(Error::parameter("queries", found, format!("pass at least one, of {dim} floats")));
         }
         let ask = |_: &dyn FeatureSource| {
-            let mut values = vec![0.0; queries.rows() * dim];
+            let mut values = memory::zeros(queries.rows().saturating_mul(dim), "the queries")?;
             queries.read(0, &mut values).map(|()| (values, Vec::new()))
         };
         Self::find(searcher, base, k, ask, batch_rows, progress)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::places::{NewPlaces, grown_sizes, starts_of};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// nlist lists over rows of one width, one behind the other in one array: a device takes them over as they are.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,9 +90,9 @@ impl InvertedLists {
     /// These lists with room for one more row for each of `labels`, which get the ids from the present number of rows
     /// on. The rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at
     /// their final size, so that filling a large index never needs its memory twice.
-    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Grown<'a> {
+    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Result<Grown<'a>> {
         let mut next: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
-        let mut lists = Self::with_sizes(self.dim, &grown_sizes(&next, labels));
+        let mut lists = Self::with_sizes(self.dim, &grown_sizes(&next, labels))?;
         let rows = Arc::<Vec<f32>>::make_mut(&mut lists.rows);
         for (list, next) in next.iter_mut().enumerate() {
             let (from, to) = (self.places(list), lists.starts[list]);
@@ -100,13 +101,14 @@ impl InvertedLists {
             lists.ids[to..to + from.len()].copy_from_slice(&self.ids[from]);
             *next += to;
         }
-        Grown { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists }
+        Ok(Grown { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists })
     }
 
-    fn with_sizes(dim: usize, sizes: &[usize]) -> Self {
+    fn with_sizes(dim: usize, sizes: &[usize]) -> Result<Self> {
         let starts = starts_of(sizes.iter().copied());
         let ntotal = starts[sizes.len()];
-        Self { dim, starts, ids: vec![0; ntotal], rows: Arc::new(vec![0.0; ntotal * dim]) }
+        let rows = memory::zeros(ntotal.saturating_mul(dim), "the rows of the index")?;
+        Ok(Self { dim, starts, ids: memory::zeros(ntotal, "the ids of the index")?, rows: Arc::new(rows) })
     }
 }
 
@@ -140,10 +142,10 @@ mod tests {
     #[test]
     fn rows_land_behind_those_of_their_list() {
         let mut lists = InvertedLists::new(3, 2);
-        let mut grown = lists.grown(&[2, 0]);
+        let mut grown = lists.grown(&[2, 0]).unwrap();
         grown.put(&[1., 1., 2., 2.]);
         lists = grown.finish();
-        let mut grown = lists.grown(&[0, 1, 2]);
+        let mut grown = lists.grown(&[0, 1, 2]).unwrap();
         grown.put(&[3., 3.]);
         grown.put(&[4., 4., 5., 5.]);
         lists = grown.finish();

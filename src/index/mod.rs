@@ -8,6 +8,7 @@ mod cheapest;
 mod code_blocks;
 mod evaluate;
 mod exact;
+mod footprint;
 mod ground_truth;
 mod inverted_lists;
 mod ivf_pq_fast_scan;

@@ -7,7 +7,7 @@ use ndarray::ArrayView2;
 use ndarray_npy::NpzWriter;
 
 use crate::error::{Error, Result};
-use crate::output::{Existing, write_file};
+use crate::output::{Existing, FirstError, write_file};
 
 /// The neighbours of a batch of queries: k a query, nearest first, as faiss returns them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,12 +54,13 @@ impl Neighbors {
         let ids = self.matrix("ids", &self.ids)?;
         let distances = self.matrix("distances", &self.distances)?;
         write_file(path, existing, |out| {
-            let mut npz = NpzWriter::new(out);
+            let mut npz = NpzWriter::new(FirstError::new(out));
             npz.add_array("ids", &ids)
                 .and_then(|()| npz.add_array("distances", &distances))
                 .and_then(|()| npz.finish())
-                .map(drop)
-                .map_err(|error| Error::io(path, "write")(io::Error::other(error)))
+                .map_err(io::Error::other)
+                .and_then(FirstError::finish)
+                .map_err(Error::io(path, "write"))
         })
     }
 

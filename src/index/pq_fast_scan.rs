@@ -21,15 +21,15 @@ impl PqFastScan {
     pub fn from_codes(pq: ProductQuantizer, codes: &[u8]) -> Result<Self> {
         let rows = count_codes(pq.m(), codes)?;
         pq.check_made(rows)?;
-        let mut index = Self { codes: CodeBlocks::zeroed(pq.m(), 0), pq, ntotal: 0 };
-        index.reserve(rows);
+        let mut index = Self { codes: CodeBlocks::zeroed(pq.m(), 0)?, pq, ntotal: 0 };
+        index.reserve(rows)?;
         index.append(codes);
         Ok(index)
     }
 
     /// Makes room for so many rows more, at once.
-    pub(crate) fn reserve(&mut self, rows: usize) {
-        self.codes.grow((self.ntotal + rows).div_ceil(BLOCK_ROWS));
+    pub(crate) fn reserve(&mut self, rows: usize) -> Result<()> {
+        self.codes.grow((self.ntotal + rows).div_ceil(BLOCK_ROWS))
     }
 
     /// Takes flat codes that there is room for.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::factory::IndexSpec;
+use crate::factory::{IndexSpec, Metric};
 use crate::features::Experiment;
 
 /// The index files of an experiment, in its folder, under the names by which RVC finds them.
@@ -16,13 +16,15 @@ pub struct RvcFiles {
 }
 
 impl RvcFiles {
-    /// The files for an index of `spec` that visits `nprobe` lists and re-ranks with `k_factor`, where it does so.
-    pub fn new(experiment: &Experiment, spec: &IndexSpec, nprobe: usize, k_factor: f32) -> Self {
+    /// The files for an index of `spec` that visits `nprobe` lists and re-ranks with `k_factor`, where it does so. One that
+    /// compares by inner product says so, lest it take the place of RVC's own.
+    pub fn new(experiment: &Experiment, spec: &IndexSpec, metric: Metric, nprobe: usize, k_factor: f32) -> Self {
         let kind = spec.to_string().replace(',', "_");
+        let metric = if metric == Metric::L2 { "" } else { "_ip" };
         let nprobe = if spec.ivf.is_some() { format!("_nprobe_{nprobe}") } else { String::new() };
         let k_factor = if spec.refine { format!("_kf{k_factor}") } else { String::new() };
         let Experiment { folder, name, version } = experiment;
-        let file = |stage| folder.join(format!("{stage}_{kind}{nprobe}{k_factor}_{name}_{version}.index"));
+        let file = |stage| folder.join(format!("{stage}_{kind}{metric}{nprobe}{k_factor}_{name}_{version}.index"));
         Self { trained: spec.ivf.map(|_| file("trained")), added: file("added") }
     }
 }
@@ -36,7 +38,7 @@ mod tests {
     #[test]
     fn files_are_named_as_rvc_names_them() {
         let voice = Experiment { folder: "logs/声".into(), name: "声".into(), version: "v2" };
-        let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), 3, 8.0);
+        let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), Metric::L2, 3, 8.0);
         assert_eq!(
             files("IVF77,Flat"),
             RvcFiles {
@@ -48,8 +50,10 @@ mod tests {
         assert_eq!(files("L2norm,Flat"), flat);
         let refined = RvcFiles { trained: None, added: "logs/声/added_PQ384x4fs_RFlat_kf8_声_v2.index".into() };
         assert_eq!(files("PQ384x4fs,RFlat"), refined);
-        let added = |spec: &str, k_factor| RvcFiles::new(&voice, &spec.parse().unwrap(), 3, k_factor).added;
+        let added = |spec: &str, k_factor| RvcFiles::new(&voice, &spec.parse().unwrap(), Metric::L2, 3, k_factor).added;
         let expected = Path::new("logs/声/added_IVF7_PQ2x4fs_RFlat_nprobe_3_kf2.5_声_v2.index");
         assert_eq!(added("IVF7,PQ2x4fs,RFlat", 2.5), expected);
+        let ip = RvcFiles::new(&voice, &"L2norm,IVF77,Flat".parse().unwrap(), Metric::InnerProduct, 3, 1.0);
+        assert_eq!(ip.added, Path::new("logs/声/added_L2norm_IVF77_Flat_ip_nprobe_3_声_v2.index"));
     }
 }

@@ -10,6 +10,7 @@ use super::{Index, IndexKind, Neighbors, SearchParams, Searcher};
 use crate::device::{Device, MAX_K};
 use crate::error::{Error, Result};
 use crate::features::{MemoryRows, l2_normalize};
+use crate::memory;
 
 /// Neighbours that RVC asks for.
 const K: usize = 8;
@@ -103,6 +104,7 @@ impl Index {
             IndexKind::IvfFlat(ivf) => (&ivf.centroids, ivf.lists.iter().map(|list| list.ids).collect()),
             IndexKind::IvfPqFastScan(ivf) => (&ivf.centroids, ivf.lists.iter().map(|list| list.ids).collect()),
         };
+        memory::check_memory(2 * size_of::<(i64, u32)>() as u64 * self.ntotal() as u64, "the lists of the rows")?;
         let mut list_of = HashMap::with_capacity(self.ntotal());
         for (list, ids) in lists.iter().enumerate() {
             list_of.extend(ids.iter().map(|&id| (id, list as u32)));

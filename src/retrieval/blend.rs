@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::factory::Metric;
 use crate::features::FeatureSource;
 use crate::index::{IndexRows, SearchParams, Searcher};
+use crate::memory;
 
 /// How frames are blended; by default as RVC does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,7 +91,7 @@ impl Blender {
     pub fn blend(&self, frames: &[f32], params: &BlendParams) -> Result<Blended> {
         check_blend(params.index_rate, params.power)?;
         let found = self.searcher.search(frames, params.k, &params.search)?;
-        let mut blended = frames.to_vec();
+        let mut blended = memory::copied(frames, "the blended frames")?;
         let neighbors = found.ids.par_chunks_exact(params.k).zip(found.distances.par_chunks_exact(params.k));
         let frames = blended.par_chunks_exact_mut(self.rows.dim()).zip(neighbors);
         let outcomes: Vec<BlendOutcome> = frames

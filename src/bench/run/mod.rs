@@ -13,7 +13,7 @@ mod workload;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-pub use crate::device::plan::free_memory;
+pub use crate::memory::free_memory;
 pub use workload::Loaded;
 
 use super::{BenchResult, Clock, DeviceResult, SCHEMA, Selftest, UtcTime};

@@ -31,6 +31,8 @@ pub(super) mod pq_encode;
 pub(super) mod pq_update;
 pub(super) mod select_topk;
 
+use super::pool;
+
 /// What the engine runs on, for a person to read: "CPU engine (x86_64 with AVX2, 2 threads)".
 pub(super) fn describe() -> String {
     let simd = format!("{:?}", simd::arch());
@@ -41,5 +43,6 @@ pub(super) fn describe() -> String {
         Some(other) => other,
         None => "",
     };
-    format!("CPU engine ({} with {simd}, {} threads)", std::env::consts::ARCH, rayon::current_num_threads())
+    let threads = pool::ready().map_or(1, |()| rayon::current_num_threads());
+    format!("CPU engine ({} with {simd}, {threads} threads)", std::env::consts::ARCH)
 }

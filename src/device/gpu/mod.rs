@@ -345,7 +345,7 @@ impl Gpu {
         match caught.collect::<Vec<_>>().into_iter().flatten().next() {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory { label: label.into() }),
-            Some(error) => Err(Error::Validation { label: label.into(), message: error.to_string() }),
+            Some(error) => Err(Error::refused(label, error)),
         }
     }
 }

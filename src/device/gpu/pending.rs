@@ -118,7 +118,7 @@ impl Gpu {
             let _ = sender.send(mapped);
         });
         self.wait(submission)?;
-        let unmapped = |message: String| Error::Validation { label: "download".into(), message };
+        let unmapped = |message: String| Error::refused("download", message);
         // Where several threads wait, any of them may be the one that runs this callback, a little later than we ask.
         match receiver.recv() {
             Ok(Ok(())) => {}

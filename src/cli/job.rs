@@ -46,14 +46,15 @@ impl JobArgs {
         if self.force { Existing::Replace } else { Existing::Keep }
     }
 
-    /// Reads all rows in search of NaN and infinity, and leaves them out where that was asked for. Returns how many
-    /// rows were left out; they are warned about, too.
+    /// Tells which files were left out. Reads all rows in search of NaN and infinity, and leaves them out where that was
+    /// asked for. Returns how many rows were left out; they are warned about, too.
     pub fn check_finite(
         &self,
         rows: &mut NpyFiles,
         progress: &mut Progress,
         warnings: &mut Vec<String>,
     ) -> Result<usize> {
+        progress.warn_all(rows.notes().to_vec(), warnings);
         let policy = if self.skip_non_finite { NonFinite::Skip } else { NonFinite::Refuse };
         let total = rows.rows();
         let dropped = rows.check_finite(policy, |done| progress.at("checking", done, total))?;

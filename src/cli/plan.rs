@@ -36,7 +36,10 @@ impl Plan {
         let mut index = Index::new(&spec, metric, voice.dim())?;
         nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
-        let (tuning, warnings) = tuning(args, &spec, rows)?;
+        let (tuning, mut warnings) = tuning(args, &spec, rows)?;
+        if rows < HOST_K {
+            warnings.push(format!("a host asks for {HOST_K} rows, and the index has {rows}; add features"));
+        }
         let outputs = Outputs::new(args, voice, &index, &spec)?;
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
         outputs.check(voice, args.job.existing(), named)?;

@@ -206,7 +206,7 @@ fn index_files_that_cannot_be_read() {
     for (bytes, said) in [
         (&b""[..], "ends inside the index type"),
         (b"no index at all", "is no type of faiss's"),
-        (b"IxPQ is one that is not read", "does not read yet"),
+        (b"IxPQ is one that is not read", "does not read; build it again from its rows"),
         (&whole[..60], "damaged"),
         (&whole[..whole.len() - 1], "damaged"),
         (&with_rows(99), "the lists have 100 rows, the index has 99"),

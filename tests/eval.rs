@@ -293,8 +293,9 @@ fn indexes_with_few_rows_or_none() {
     ok(&folder, "build rows.npy -o one.index --factory IVF1,Flat --metric ip -q");
     let report = json(&folder, "tune one.index --recall 1 -k 2");
     assert_eq!((&report["nprobe"], &report["queries"]), (&1.into(), &3.into()));
-    folder.put("voice/3_feature256/0.npy", &npy_f32(2, &some_rows(80, 2)));
+    folder.put("voice/3_feature256/0.npy", &npy_f32(256, &some_rows(80, 256)));
     ok(&folder, "build voice -q --nlist 2");
+    folder.put("asked.npy", &npy_f32(256, &some_rows(1, 256)));
     let trained = "voice/trained_IVF2_Flat_nprobe_1_voice_v1.index";
     for command in ["eval", "tune --recall 0.5"] {
         let line = format!("{command} {trained} --queries asked.npy --device cpu");

@@ -124,13 +124,13 @@ fn files_without_rows_have_any_width() {
 #[test]
 fn a_voice_is_one_matrix() {
     let folder = Folder::new();
-    folder.put("voice/3_feature256/0_10.npy", &npy_f32("(2, 2)", &[1., 2., 3., 4.]));
-    folder.put("voice/3_feature256/0_2.npy", &npy_f32("(1, 2)", &[7., 8.]));
-    folder.put("voice/3_feature256/0_1x.npy", &npy_f32("(0, 2)", &[]));
-    folder.put("voice/3_feature256/0_11.npy", &npy("<f2", "True", "(1, 2)", &[0, 0x45, 0, 0x46]));
+    folder.put("voice/extracted/0_10.npy", &npy_f32("(2, 2)", &[1., 2., 3., 4.]));
+    folder.put("voice/extracted/0_2.npy", &npy_f32("(1, 2)", &[7., 8.]));
+    folder.put("voice/extracted/0_1x.npy", &npy_f32("(0, 2)", &[]));
+    folder.put("voice/extracted/0_11.npy", &npy("<f2", "True", "(1, 2)", &[0, 0x45, 0, 0x46]));
     let mut voice = NpyFiles::open(&[folder.at("voice/")]).unwrap();
     let experiment = voice.experiment().unwrap();
-    assert_eq!((experiment.name.as_str(), experiment.version), ("voice", "v1"));
+    assert_eq!((experiment.name.as_str(), experiment.version), ("voice", "v2"));
     assert_eq!((voice.rows(), voice.dim()), (4, 2));
     assert_eq!(read_all(&voice), [1., 2., 3., 4., 5., 6., 7., 8.]);
     assert_eq!(read(&voice, 1, 2), [3., 4., 5., 6.]);
@@ -140,8 +140,8 @@ fn a_voice_is_one_matrix() {
     let mut progress = Vec::new();
     assert_eq!(voice.check_finite(NonFinite::Refuse, |rows| progress.push(rows)).unwrap(), 0);
     assert_eq!(progress, [4]);
-    assert_eq!(NpyFiles::open(&[folder.at("voice/3_feature256")]).unwrap().experiment(), None);
-    let two = [folder.at("voice"), folder.at("voice/3_feature256/0_2.npy")];
+    assert_eq!(NpyFiles::open(&[folder.at("voice/extracted")]).unwrap().experiment(), None);
+    let two = [folder.at("voice"), folder.at("voice/extracted/0_2.npy")];
     let two = NpyFiles::open(&two).unwrap();
     assert_eq!((two.rows(), two.experiment()), (5, None));
 }

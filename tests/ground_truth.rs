@@ -174,9 +174,24 @@ fn what_cannot_be_judged() {
     said(truth(&open(Index::flat(1, Metric::L2, Vec::new()).unwrap()), &queries, None, 1), "index: it has no rows");
     let one = open(Index::flat(1, Metric::L2, vec![1.0]).unwrap());
     said(GroundTruth::held_back(&one, None, 1, 5, None, |_| ()), "a single row");
-    let lists = InvertedLists::from_parts(1, &[2], vec![0, 7], vec![1.0, 2.0]).unwrap();
-    let gap = open(Index::ivf_flat(Metric::L2, vec![0.0], 1, lists).unwrap());
-    said(truth(&gap, &queries, None, 1), "the id 7 among 2 rows");
+    let lists = |ids| {
+        let lists = InvertedLists::from_parts(1, &[2], ids, vec![1.0, 2.0]).unwrap();
+        open(Index::ivf_flat(Metric::L2, vec![0.0], 1, lists).unwrap())
+    };
+    let two_rows = MemoryRows::new(&[0.0; 2], 1).unwrap();
+    said(truth(&lists(vec![0, 7]), &queries, Some(&two_rows), 1), "go up to 7");
+    said(truth(&lists(vec![1, 1]), &queries, Some(&two_rows), 1), "the id 1 twice");
+    let own = truth(&lists(vec![3, 7]), &queries, None, 1).map(|_| ());
+    assert!(own.is_ok());
+    let judged = |ids: Vec<i64>, found: Vec<i64>| {
+        let searcher = lists(ids);
+        let found = Neighbors { k: 1, distances: vec![0.0; 2], ids: found };
+        truth(&searcher, &queries, None, 1).unwrap().judge(&found)
+    };
+    // The row 2 is the nearest of 4.
+    assert_eq!(judged(vec![3, 7], vec![3, 7]).unwrap().recall, 1.0);
+    assert!(judged(vec![3, 7], vec![3, 6]).unwrap_err().to_string().contains("no row has the id 6"));
+    assert!(judged(vec![3, 3], vec![3, 3]).unwrap_err().to_string().contains("two rows have the id 3"));
 
     let two = truth(&searcher, &queries, None, 2).unwrap();
     for (k, ids) in [(2, vec![0, 1]), (1, vec![0, 1]), (2, vec![0, 1, 9, 0]), (4, vec![0, 1, 2, 3])] {

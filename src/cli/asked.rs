@@ -49,12 +49,17 @@ impl Asked {
         match (index.nlist().zip(index.nprobe()), self.nprobe) {
             (None, Some(nprobe)) => Err(needs_ivf("nprobe", nprobe.get(), &index.spec())),
             (None, None) => Ok(None),
+            (Some((_, 0)), None) => Err(Error::Input {
+                path: index_file.into(),
+                found: "has nprobe 0, so that a search visits no list".into(),
+                remedy: "pass --nprobe".into(),
+            }),
             (Some((nlist, nprobe)), asked) => Ok(Some(asked.map_or(nprobe, NonZeroUsize::get).min(nlist))),
         }
     }
 }
 
-/// Fails where the rows of a file are no queries for an index.
+/// Fails where the rows of a file are no queries for an index, or the index has no rows to find.
 pub fn check_fits((index_file, index): (&Path, &Index), (rows_file, rows): (&Path, &NpyFiles)) -> Result<()> {
     let input = |path: &Path, found, remedy: &str| {
         let path = PathBuf::from(path);
@@ -65,8 +70,29 @@ pub fn check_fits((index_file, index): (&Path, &Index), (rows_file, rows): (&Pat
         let found = format!("has rows of {}, where the index {file} has {dim}", rows.dim());
         return Err(input(rows_file, found, "pass features of the same model as the index"));
     }
-    if !index.is_trained() {
-        return Err(input(index_file, "is not trained, so it has no rows".into(), "search an index that has rows"));
-    }
-    Ok(())
+    check_filled(index_file, index)
+}
+
+/// Fails for an index without rows, as RVC writes one after training.
+pub fn check_filled(path: &Path, index: &Index) -> Result<()> {
+    let found = match (index.ntotal(), index.unlisted()) {
+        (1.., _) => return Ok(()),
+        _ if !index.is_trained() => "is not trained, so it has no rows".to_string(),
+        (_, 0) => "has no rows".to_string(),
+        (_, unlisted) => format!("has no rows but {unlisted} of NaN, which no search finds"),
+    };
+    let is_trained_file = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("trained_"));
+    let remedy = if is_trained_file {
+        "name the added_… file beside it"
+    } else {
+        "name an index that has: RVC's added_… file"
+    };
+    Err(Error::Input { path: path.into(), found, remedy: remedy.into() })
+}
+
+/// What there is to say about an index of which a search does not find all rows.
+pub fn unlisted(path: &Path, index: &Index) -> Option<String> {
+    let (unlisted, total) = (index.unlisted(), index.ntotal() + index.unlisted());
+    let path = path.display();
+    (unlisted > 0).then(|| format!("{path}: {unlisted} of {total} rows are in no list (NaN), and no search finds them"))
 }

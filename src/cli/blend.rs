@@ -11,7 +11,7 @@ use rvc_gpu_index::retrieval::{BlendParams, Blended, Blender};
 use rvc_gpu_index::{Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
-use super::asked::{Asked, BATCH_ROWS};
+use super::asked::{Asked, BATCH_ROWS, unlisted};
 use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
 use super::progress::Progress;
@@ -91,6 +91,7 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
     progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
+    progress.warn_all(unlisted(&args.index, &index).into_iter().collect(), &mut warnings);
     // Frames have their places in time, so that those of NaN stay unless they are to go.
     let dropped_frames = match args.job.skip_non_finite {
         true => args.job.check_finite(&mut frames, &mut progress, &mut warnings)?,

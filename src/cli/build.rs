@@ -39,7 +39,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BuildArgs {
-    /// RVC experiment folder (with 3_feature256 or 3_feature768 in it), folder of .npy files, or .npy files
+    /// Experiment folder of RVC (with 3_feature256, 3_feature768 or 3_feature1024 in it), Applio or RVC_CLI, folder of .npy
+    /// files, or .npy files
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     /// Index file to write [default: RVC's names in an experiment folder, else INPUT.index]

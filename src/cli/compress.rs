@@ -31,7 +31,8 @@ const EXAMPLES: &str = "Examples:
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompressArgs {
-    /// RVC experiment folder (with 3_feature256 or 3_feature768 in it), folder of .npy files, or .npy files
+    /// Experiment folder of RVC (with 3_feature256, 3_feature768 or 3_feature1024 in it), Applio or RVC_CLI, folder of .npy
+    /// files, or .npy files
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
     /// .npy file to write

@@ -27,7 +27,8 @@ length (arXiv 2007.08019). It helps some voices and hurts others: measure before
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ExpandArgs {
-    /// RVC experiment folder (with 3_feature256 or 3_feature768 in it), folder of .npy files, or .npy files
+    /// Experiment folder of RVC (with 3_feature256, 3_feature768 or 3_feature1024 in it), Applio or RVC_CLI, folder of .npy
+    /// files, or .npy files
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
     /// .npy file to write the expanded rows to

@@ -41,7 +41,8 @@ impl GridArgs {
         let mut nprobes: Vec<usize> = self.nprobe.iter().map(|nprobe| nprobe.get()).collect();
         check_different("nprobe", &nprobes)?;
         if nprobes.is_empty() {
-            nprobes = powers_of_two(NPROBE).chain([own]).collect();
+            // A file may say 0: its searches name another.
+            nprobes = powers_of_two(NPROBE).chain([own.max(1)]).collect();
         }
         // More lists than there are means all.
         nprobes.iter_mut().for_each(|nprobe| *nprobe = nlist.min(*nprobe));

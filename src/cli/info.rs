@@ -27,6 +27,8 @@ pub struct InfoReport {
     kind: String,
     d: usize,
     ntotal: usize,
+    /// Rows in no list, besides.
+    unlisted: usize,
     metric: Metric,
     trained: bool,
     nlist: Option<usize>,
@@ -41,6 +43,7 @@ pub fn run(args: &InfoArgs) -> Result<InfoReport> {
         kind: index.spec().to_string(),
         d: index.dim(),
         ntotal: index.ntotal(),
+        unlisted: index.unlisted(),
         metric: index.metric(),
         trained: index.is_trained(),
         nlist: index.nlist(),
@@ -53,7 +56,9 @@ impl Display for InfoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         line(f, "file", &self.file)?;
         line(f, "index", format_args!("{}, {}", self.kind, self.metric))?;
-        line(f, "rows", format_args!("{} × {}", self.ntotal, self.d))?;
+        let unlisted =
+            if self.unlisted > 0 { format!(", and {} in no list (NaN)", self.unlisted) } else { String::new() };
+        line(f, "rows", format_args!("{} × {}{unlisted}", self.ntotal, self.d))?;
         line(f, "trained", if self.trained { "yes" } else { "no" })?;
         if let (Some(nlist), Some(nprobe)) = (self.nlist, self.nprobe) {
             line(f, "nlist", format_args!("{nlist}, of which a search visits {nprobe}"))?;

@@ -12,8 +12,9 @@ use rvc_gpu_index::retrieval::{BlendParams, Blender, LiveParams, LiveScan, LiveV
 use rvc_gpu_index::{Error, Result, faiss};
 use serde::Serialize;
 
-use super::asked::Asked;
+use super::asked::{Asked, unlisted};
 use super::job::Clock;
+use super::progress::Progress;
 use super::report::{DeviceName, line};
 
 /// Calls before those that are timed.
@@ -113,6 +114,7 @@ pub fn run(args: &LiveArgs) -> Result<LiveReport> {
         let remedy = "leave it out, or choose the CPU engine".into();
         return Err(Error::Parameter { name: "nprobe", found: format!("{nprobe}, but a GPU scans all lists"), remedy });
     }
+    unlisted(&args.index, &index).iter().for_each(|warning| Progress::new(false).warn(warning));
     let host = Host::new(index, &device, args)?;
     let load_seconds = clock.lap();
     let times = args.frames.iter().map(|&count| host.time(&frames, count.into(), args));

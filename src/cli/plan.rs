@@ -39,6 +39,9 @@ impl Plan {
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
         check_memory(memory(args, &index, rows), "the index and what builds it")?;
         let (tuning, mut warnings) = tuning(args, &spec, rows)?;
+        if rows < HOST_K {
+            warnings.push(format!("a host asks for {HOST_K} rows, and the index has {rows}; add features"));
+        }
         let outputs = Outputs::new(args, voice, &index, &spec)?;
         warnings.extend(hosts::check(&spec, metric, args.expand.is_some(), &outputs.index, voice.experiment())?);
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();

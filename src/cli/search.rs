@@ -12,7 +12,7 @@ use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Result, check_free, check_memory, faiss, stale_names};
 use serde::Serialize;
 
-use super::asked::{Asked, BATCH_ROWS};
+use super::asked::{Asked, BATCH_ROWS, unlisted};
 use super::expand::expanded;
 use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
@@ -106,6 +106,7 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     let device = Device::select(&args.job.device)?;
     let mut progress = Progress::new(args.job.quiet);
     progress.warn_all(args.output.iter().filter_map(stale_names).collect(), &mut warnings);
+    progress.warn_all(unlisted(&args.index, &index).into_iter().collect(), &mut warnings);
     let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
 
     clock.lap();

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use rvc_gpu_index::Result;
 use rvc_gpu_index::device::MAX_K;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::Index;
-use rvc_gpu_index::{Error, Result};
 
-use super::asked::check_fits;
+use super::asked::{check_filled, check_fits, unlisted};
 use super::job::JobArgs;
 use super::progress::Progress;
 
@@ -20,8 +20,8 @@ pub struct TruthArgs {
     /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
     /// cut short, the system ends this program with SIGBUS
     pub index: PathBuf,
-    /// Rows whose exact neighbours count, row i having the id i: an experiment folder, a folder of .npy files or .npy
-    /// files, named one by one [default: the rows of the index, where it has exact ones]
+    /// Rows whose exact neighbours count, row i being the one with the id i: an experiment folder, a folder of .npy files
+    /// or .npy files, named one by one [default: the rows of the index, where it has exact ones]
     #[arg(long, value_name = "ROWS")]
     base: Vec<PathBuf>,
     /// Neighbours a query
@@ -44,10 +44,8 @@ impl TruthArgs {
         progress: &mut Progress,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
-        if index.ntotal() == 0 {
-            let (path, found) = (self.index.clone(), "has no rows".to_string());
-            return Err(Error::Input { path, found, remedy: "name an index that has".into() });
-        }
+        check_filled(&self.index, index)?;
+        progress.warn_all(unlisted(&self.index, index).into_iter().collect(), warnings);
         let Some(base) = base else { return Ok(()) };
         check_fits((&self.index, index), (&self.base[0], base))?;
         job.check_finite(base, progress, warnings).map(drop)

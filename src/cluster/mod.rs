@@ -218,7 +218,8 @@ pub(crate) fn check_nlist(nlist: usize) -> Result<()> {
 
 fn warnings(rows: usize, nlist: usize, params: &KMeansParams) -> Vec<String> {
     let wanted = nlist.saturating_mul(params.min_rows_per_centroid);
-    if rows >= wanted {
+    // One centroid is the mean of however many.
+    if rows >= wanted || nlist == 1 {
         return Vec::new();
     }
     vec![format!(

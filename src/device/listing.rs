@@ -130,10 +130,17 @@ impl DeviceInfo {
         }
     }
 
-    /// True where a selector's text is part of `name/backend`.
+    /// True where a selector's text is part of `name/backend`, and for a software driver has a whole word of its name.
     fn answers_to(&self, text: &str) -> bool {
-        format!("{}/{}", self.name, self.backend).to_lowercase().contains(text)
-            || format!("{}/{}", self.short_name(), self.backend).contains(text)
+        let name = self.name.to_lowercase();
+        let is_named = |word: &str| name_words(&name).any(|other| other == word);
+        let found = format!("{name}/{}", self.backend).contains(text)
+            || format!("{}/{}", self.short_name(), self.backend).contains(text);
+        found && (self.is_hardware() || text.split(|c: char| !c.is_alphanumeric()).any(is_named))
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.device_type < DeviceType::SoftwareGpu
     }
 
     /// The first word of the name: `llvmpipe`, `nvidia`.
@@ -141,6 +148,11 @@ impl DeviceInfo {
         let name = self.name.to_lowercase();
         name.split(|c: char| !c.is_alphanumeric()).find(|word| !word.is_empty()).unwrap_or("gpu").to_string()
     }
+}
+
+/// The words of a name that are no numbers or versions: `llvmpipe`, `swiftshader`.
+fn name_words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1 && word.chars().all(char::is_alphabetic))
 }
 
 pub(super) fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
@@ -202,21 +214,26 @@ fn gpus(backends: wgpu::Backends) -> Vec<Found> {
 /// A selector that means this device alone, whatever other backends have.
 fn unique_selector(gpus: &[DeviceInfo], number: usize) -> String {
     let selector = format!("{}/{}", gpus[number].short_name(), gpus[number].backend);
+    let before = |is_like: &dyn Fn(&DeviceInfo) -> bool| gpus[..number].iter().filter(|other| is_like(other)).count();
     match gpus.iter().filter(|other| other.answers_to(&selector)).count() {
         1 => selector,
-        _ => format!("gpu:{number}"),
+        _ if gpus[number].is_hardware() => format!("gpu:{}", before(&DeviceInfo::is_hardware)),
+        _ => format!("{selector}:{}", before(&|other| other.answers_to(&selector))),
     }
 }
 
-/// The GPU that a selector means: the first that answers to it.
+/// The GPU that a selector means: the first that answers to it, or with `:N` behind it the Nth from 0 on. A bare N is
+/// `gpu:N`, which counts no software drivers.
 fn find(gpus: &[DeviceInfo], selector: &str) -> Option<usize> {
     let text = selector.trim().to_lowercase();
-    match text.strip_prefix("gpu:") {
-        Some(number) => number.parse().ok().filter(|&number: &usize| number < gpus.len()),
-        None if text == "gpu" => gpus.iter().position(|gpu| gpu.device_type < DeviceType::SoftwareGpu),
-        None if text.is_empty() => None,
-        None => gpus.iter().position(|gpu| gpu.answers_to(&text)),
-    }
+    let numbered = |(text, number): (_, &str)| number.parse().ok().map(|number: usize| (text, number));
+    let (text, number) = match text.rsplit_once(':').or((!text.is_empty()).then_some(("gpu", &text))) {
+        Some(split) => numbered(split).unwrap_or((&text, 0)),
+        None => return None,
+    };
+    let answers = |gpu: &DeviceInfo| if text == "gpu" { gpu.is_hardware() } else { gpu.answers_to(text) };
+    let mut found = gpus.iter().enumerate().filter(|(_, gpu)| answers(gpu));
+    found.nth(number).map(|(place, _)| place)
 }
 
 fn open(gpu: &Found) -> Result<Device> {
@@ -341,19 +358,39 @@ mod tests {
         let gpus = machine();
         for (selector, expected) in [
             ("gpu", Some(0)),
-            ("gpu:3", Some(3)),
-            ("gpu:5", None),
+            ("gpu:2", Some(2)),
+            ("gpu:3", None),
+            ("1", Some(1)),
+            ("3", None),
+            ("15", None),
+            ("256", None),
+            ("15.0.6", None),
+            ("99999999999999999999999", None),
+            ("vulkan", Some(0)),
+            ("rtx:1", Some(1)),
+            ("llvmpipe:1", Some(4)),
+            ("llvmpipe:2", None),
+            ("gpu:x", None),
             ("gpu:-1", None),
             ("RTX", Some(0)),
             (" radv ", Some(2)),
-            ("GL", Some(4)),
+            ("GL", None),
+            ("llvm", Some(3)),
+            ("pipe", None),
             ("llvmpipe", Some(3)),
             ("", None),
             ("metal", None),
         ] {
             assert_eq!(find(&gpus, selector), expected, "{selector:?}");
         }
-        // A software driver is no answer to a request for a GPU.
-        assert_eq!(find(&gpus[3..], "gpu"), None);
+        // A software driver is no answer to a request for a GPU, or for anything that is not its name.
+        for selector in ["gpu", "gpu:0", "0", "1", "5", "256", "vulkan", "gl", "l", "(", "/"] {
+            assert_eq!(find(&gpus[3..], selector), None, "{selector}");
+        }
+        let twice = [gpus[3].clone(), gpus[3].clone()];
+        for number in 0..2 {
+            let selector = unique_selector(&twice, number);
+            assert_eq!((find(&twice, &selector), selector), (Some(number), format!("llvmpipe/vulkan:{number}")));
+        }
     }
 }

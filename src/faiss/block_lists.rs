@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::fourcc::FourCc;
 use super::header::Header;
+use super::inverted_lists::check_total;
 use super::reader::Reader;
 use super::writer::WriteFields;
 use crate::device::BLOCK_ROWS;
@@ -14,16 +15,16 @@ use crate::memory;
 /// Stands where other lists say how many bytes a row has: in blocks, rows have no bytes of their own.
 const NO_CODE_SIZE: i64 = -1;
 
-/// Reads `nlist` lists of the quantizer's codes, as many as the index header says.
+/// Reads `nlist` lists of the quantizer's codes, as many as the index header says or fewer.
 pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize, pq: &ProductQuantizer) -> Result<BlockLists> {
     let block_bytes = read_head(reader, nlist, pq)?;
     // Two counts for each list and an id for each row; more than the file holds is never made room for.
     reader.expect_room(nlist, 2 * size_of::<u64>(), "the lists")?;
-    reader.expect_room(header.ntotal, size_of::<i64>(), "the ids")?;
+    let most_rows = header.ntotal.min(reader.room_for(size_of::<i64>()));
     let mut sizes = memory::with_capacity(nlist, "the sizes of the lists")?;
-    let mut ids = memory::with_capacity(header.ntotal, "the ids of the index")?;
+    let mut ids = memory::with_capacity(most_rows, "the ids of the index")?;
     // All blocks are full but for one a list at most.
-    let most_blocks = header.ntotal / BLOCK_ROWS + nlist;
+    let most_blocks = most_rows / BLOCK_ROWS + nlist;
     let most_bytes = most_blocks.min(reader.room_for(block_bytes)) * block_bytes;
     let mut bytes = memory::with_capacity(most_bytes, "the codes of the index")?;
     for list in 0..nlist {
@@ -35,16 +36,14 @@ pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize, pq: &Prod
         let first = ids.len();
         reader.append(&mut ids, size, format_args!("the ids of list {list}"))?;
         if let Some(id) = ids[first..].iter().find(|&&id| id < 0) {
-            return Err(reader.damaged(format_args!("list {list} has the id {id}, where 0 or more belongs")));
+            return Err(reader.unread(format_args!("list {list} has the id {id}, below 0")));
         }
         let blocks = size.div_ceil(BLOCK_ROWS).saturating_mul(block_bytes);
         reader.expect_count(blocks, format_args!("the number of bytes in the blocks of list {list}"))?;
         reader.append(&mut bytes, blocks, format_args!("the blocks of list {list}"))?;
         sizes.push(size);
     }
-    if ids.len() != header.ntotal {
-        return Err(reader.damaged(format_args!("the lists have {} rows, the index has {}", ids.len(), header.ntotal)));
-    }
+    check_total(reader, header, ids.len() as u128)?;
     BlockLists::from_blocks(sizes, &ids, CodeBlocks::new(pq.m(), bytes)?)
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn of(index: &Index) -> Self {
-        Self { dim: index.dim, ntotal: index.ntotal(), is_trained: index.is_trained(), metric: index.metric }
+        let ntotal = index.ntotal() + index.unlisted;
+        Self { dim: index.dim, ntotal, is_trained: index.is_trained(), metric: index.metric }
     }
 
     /// Reads the header of the object that `fourcc` opened.
@@ -34,10 +35,15 @@ impl Header {
             reader.i64(format_args!("the header of {fourcc}"))?;
         }
         let is_trained = reader.bool(format_args!("is_trained of {fourcc}"))?;
-        let metric = match reader.i32(format_args!("metric of {fourcc}"))? {
-            0 => Metric::InnerProduct,
-            1 => Metric::L2,
-            other => {
+        let metric = reader.i32(format_args!("metric of {fourcc}"))?;
+        let metric = match (metric, metric_name(metric)) {
+            (0, _) => Metric::InnerProduct,
+            (1, _) => Metric::L2,
+            (_, Some(name)) => {
+                let kind = fourcc.meaning().unwrap_or("an index");
+                return Err(reader.unread(format_args!("the index is {kind} ({fourcc}) by the metric {name}")));
+            }
+            (other, None) => {
                 let found = format_args!("metric of {fourcc} is {other}, where 0 (inner product) or 1 (L2) belongs");
                 return Err(reader.damaged(found));
             }
@@ -59,6 +65,22 @@ impl Header {
             Metric::L2 => 1,
         })
     }
+}
+
+/// faiss's other metrics.
+fn metric_name(metric: i32) -> Option<&'static str> {
+    Some(match metric {
+        2 => "L1",
+        3 => "Linf",
+        4 => "Lp",
+        20 => "Canberra",
+        21 => "BrayCurtis",
+        22 => "JensenShannon",
+        23 => "Jaccard",
+        24 => "NaNEuclidean",
+        25 => "GOWER",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Header {

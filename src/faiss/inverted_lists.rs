@@ -10,7 +10,10 @@ use crate::error::Result;
 use crate::index::InvertedLists;
 use crate::memory;
 
-/// Reads `nlist` lists of uncompressed rows, as many as the index header says.
+/// More rows than an index may have.
+const MAX_UNLISTED: u128 = 1 << 32;
+
+/// Reads `nlist` lists of uncompressed rows, as many as the index header says or fewer.
 pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result<InvertedLists> {
     let dim = header.dim;
     let fourcc = reader.fourcc("the type of the inverted lists")?;
@@ -20,23 +23,29 @@ pub(super) fn read(reader: &mut Reader, header: &Header, nlist: usize) -> Result
     reader.expect_count(nlist, "nlist of ilar")?;
     reader.expect_count(code_size(dim), "code_size of ilar")?;
     let sizes = read_sizes(reader, nlist)?;
-    let total = sizes.iter().map(|&size| size as u128).sum::<u128>();
-    if total != header.ntotal as u128 {
-        return Err(reader.damaged(format_args!("the lists have {total} rows, the index has {}", header.ntotal)));
-    }
+    let total = check_total(reader, header, sizes.iter().map(|&size| size as u128).sum())?;
     // Ids and rows of all lists; more than the file holds is never made room for.
-    reader.expect_room(header.ntotal, code_size(dim).saturating_add(size_of::<i64>()), "the lists")?;
-    let mut ids = memory::with_capacity(header.ntotal, "the ids of the index")?;
-    let mut rows = memory::with_capacity(header.ntotal * dim, "the rows of the index")?;
+    reader.expect_room(total, code_size(dim).saturating_add(size_of::<i64>()), "the lists")?;
+    let mut ids = memory::with_capacity(total, "the ids of the index")?;
+    let mut rows = memory::with_capacity(total * dim, "the rows of the index")?;
     for (list, &size) in sizes.iter().enumerate() {
         let first = ids.len();
         reader.rows(&mut rows, size, dim, format_args!("list {list}"))?;
         reader.append(&mut ids, size, format_args!("the ids of list {list}"))?;
         if let Some(id) = ids[first..].iter().find(|&&id| id < 0) {
-            return Err(reader.damaged(format_args!("list {list} has the id {id}, where 0 or more belongs")));
+            return Err(reader.unread(format_args!("list {list} has the id {id}, below 0")));
         }
     }
     InvertedLists::from_parts(dim, &sizes, ids, rows)
+}
+
+/// Fails where lists have more rows than their index, or so many fewer that these cannot be rows of NaN, which faiss counts
+/// and puts into no list.
+pub(super) fn check_total(reader: &Reader, header: &Header, total: u128) -> Result<usize> {
+    match (header.ntotal as u128).checked_sub(total) {
+        Some(unlisted) if unlisted <= MAX_UNLISTED => Ok(total as usize),
+        _ => Err(reader.damaged(format_args!("the lists have {total} rows, the index has {}", header.ntotal))),
+    }
 }
 
 /// The size of each list, of which a file has either all or those that are not 0.

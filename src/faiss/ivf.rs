@@ -17,6 +17,7 @@ const MAX_UNTRAINED_LISTS: usize = 1 << 20;
 pub(super) struct IvfHeader {
     pub(super) header: Header,
     pub(super) nlist: usize,
+    /// 0 where every search has to name another.
     pub(super) nprobe: usize,
     pub(super) centroids: Vec<f32>,
 }
@@ -26,9 +27,8 @@ pub(super) fn read_header(reader: &mut Reader, fourcc: FourCc) -> Result<IvfHead
     let header = Header::read(reader, fourcc)?;
     let nlist = reader.count("nlist")?;
     let nprobe = reader.count("nprobe")?;
-    if nlist == 0 || nprobe == 0 {
-        let found = format_args!("{fourcc} has nlist = {nlist} and nprobe = {nprobe}, where 1 or more belongs");
-        return Err(reader.damaged(found));
+    if nlist == 0 {
+        return Err(reader.damaged(format_args!("{fourcc} has nlist = 0, where 1 or more belongs")));
     }
     if !header.is_trained && (header.ntotal > 0 || nlist > MAX_UNTRAINED_LISTS) {
         return Err(reader.damaged(format_args!(

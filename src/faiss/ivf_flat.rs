@@ -15,7 +15,9 @@ use crate::index::{Index, IndexKind, IvfFlat};
 pub(super) fn read(reader: &mut Reader) -> Result<Index> {
     let IvfHeader { header, nlist, nprobe, centroids } = ivf::read_header(reader, FourCc::IVF_FLAT)?;
     let lists = inverted_lists::read(reader, &header, nlist)?;
-    Ok(Index::of_kind(header.dim, header.metric, IndexKind::IvfFlat(IvfFlat { centroids, nprobe, lists })))
+    let unlisted = header.ntotal - lists.ntotal();
+    let ivf = IndexKind::IvfFlat(IvfFlat { centroids, nprobe, lists });
+    Ok(Index { unlisted, ..Index::of_kind(header.dim, header.metric, ivf) })
 }
 
 pub(super) fn write(header: &Header, index: &IvfFlat, out: &mut impl Write) -> io::Result<()> {

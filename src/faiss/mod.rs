@@ -32,8 +32,9 @@ use reader::Reader;
 /// Reads a faiss index file.
 ///
 /// The file is refused, with the field and what stood there, where it is damaged, is of a family this version does not
-/// read, or holds a value that no search can use (NaN, infinity, a negative id). A direct map is dropped: it can be made
-/// again from the lists.
+/// read, or holds a value that no search can use (NaN, infinity, a negative id). Rows that faiss counts but has in no list
+/// are [`Index::unlisted`]; an nprobe of 0 stays, and searches have to name another. A direct map is dropped: it can be
+/// made again from the lists.
 pub fn read_index(path: impl AsRef<Path>) -> Result<Index> {
     read(Reader::open(path.as_ref(), None)?)
 }

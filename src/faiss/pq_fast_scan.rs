@@ -64,8 +64,9 @@ pub(super) fn read_ivf(reader: &mut Reader) -> Result<Index> {
         )));
     }
     let lists = block_lists::read(reader, &header, nlist, &pq)?;
+    let unlisted = header.ntotal - lists.ntotal();
     let ivf = IvfPqFastScan { centroids, nprobe, by_residual, pq, lists };
-    Ok(Index::of_kind(header.dim, header.metric, IndexKind::IvfPqFastScan(ivf)))
+    Ok(Index { unlisted, ..Index::of_kind(header.dim, header.metric, IndexKind::IvfPqFastScan(ivf)) })
 }
 
 pub(super) fn write_ivf(header: &Header, index: &IvfPqFastScan, out: &mut impl Write) -> io::Result<()> {
@@ -87,8 +88,12 @@ fn read_block_rows(reader: &mut Reader, fourcc: FourCc) -> Result<()> {
     if usize::try_from(found) == Ok(BLOCK_ROWS) {
         return Ok(());
     }
-    let found = format_args!("bbs of {fourcc} is {found}, where {BLOCK_ROWS} belongs");
-    Err(reader.unusable(found, "build it as PQMx4fs, without another block size behind that"))
+    match usize::try_from(found) {
+        Ok(rows @ 1..) if rows.is_multiple_of(BLOCK_ROWS) => {
+            Err(reader.unread(format_args!("{fourcc} has blocks of {rows} rows (bbs) in place of {BLOCK_ROWS}")))
+        }
+        _ => Err(reader.damaged(format_args!("bbs of {fourcc} is {found}, where {BLOCK_ROWS} belongs"))),
+    }
 }
 
 /// `M2`: sub-quantizers with the one that pads an odd number of them.

@@ -18,7 +18,7 @@ pub(super) fn read(reader: &mut Reader) -> Result<Index> {
     let outer = Header::read(reader, FourCc::PRE_TRANSFORM)?;
     let transforms = reader.i32("the number of transforms")?;
     if transforms != 1 {
-        return Err(reader.damaged(format_args!("IxPT has {transforms} transforms, where one VNrm belongs")));
+        return Err(reader.unread(format_args!("the index has {transforms} transforms before it (IxPT)")));
     }
     read_normalization(reader, outer.dim)?;
     let fourcc = reader.fourcc("the type of the index in IxPT")?;

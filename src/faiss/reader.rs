@@ -184,11 +184,13 @@ impl<'a> Reader<'a> {
 
     /// The error for what is sound and not read by this version.
     pub(super) fn unread(&self, found: impl Display) -> Error {
-        Error::input(
-            self.path,
-            format_args!("{found}, which this version does not read yet"),
-            "build it as Flat or PQMx4fs, if needed with L2norm and IVF before that and RFlat behind it",
-        )
+        let path = self.path.display();
+        let remedy = format!(
+            "build it again from its rows, which faiss has: \
+             numpy.save(\"rows.npy\", faiss.read_index(r\"{path}\").reconstruct_n()), \
+             then rvc-gpu-index build rows.npy --skip-non-finite"
+        );
+        Error::input(self.path, format_args!("{found}, which this version does not read"), remedy)
     }
 
     fn bytes<const N: usize>(&mut self, field: impl Display) -> Result<[u8; N]> {

@@ -22,6 +22,9 @@ pub(super) fn read(reader: &mut Reader) -> Result<Index> {
     if header != outer {
         return Err(reader.damaged(format_args!("IxRF has {outer}, but the index in it has {header}")));
     }
+    if base.unlisted > 0 {
+        return Err(reader.unread(format_args!("the index in IxRF has {} rows of NaN, in no list", base.unlisted)));
+    }
     if let Some(id) = base.id_without_row() {
         let found = format_args!("the index in IxRF has the id {id}, where one below {} belongs", outer.ntotal);
         return Err(reader.damaged(found));

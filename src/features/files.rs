@@ -4,7 +4,8 @@ use std::mem;
 use std::ops::Range;
 use std::path::Path;
 
-use super::discovery::{self, Experiment};
+use super::discovery::{self, Experiment, FeatureFile, FeatureFiles};
+use super::layouts::{self, Layout};
 use super::npy::NpyFile;
 use super::repeated::without_repeats;
 use super::{FeatureSource, for_each_batch, rows_asked};
@@ -33,12 +34,17 @@ pub enum NonFinite {
 }
 
 impl NpyFiles {
-    /// Opens `inputs`: RVC experiment folders (with `3_feature256` or `3_feature768` in them), folders of `.npy`
-    /// files, or `.npy` files. Their files are put together in the order of their names, as RVC's training does.
+    /// Opens `inputs`: experiment folders of RVC (with `3_feature256`, `3_feature768` or `3_feature1024` in them), RVC_CLI
+    /// (`v1_extracted`, `v2_extracted`) or Applio (`extracted`), folders of `.npy` files, or `.npy` files. Their files are
+    /// put together in the order of their names, as RVC's training does.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a folder without features, or with those of several speakers or widths, and for features that
+    /// do not have the width that their folder's name tells.
     pub fn open(inputs: &[impl AsRef<Path>]) -> Result<Self> {
-        let paths = discovery::feature_files(inputs)?;
-        let files = paths.iter().map(|path| NpyFile::open(path)).collect::<Result<Vec<_>>>()?;
-        let mut notes = Vec::new();
+        let FeatureFiles { files: found, mut notes } = discovery::feature_files(inputs)?;
+        let files = found.iter().map(|file| NpyFile::open(&file.path)).collect::<Result<Vec<_>>>()?;
+        files.iter().zip(&found).filter(|(file, _)| file.rows() > 0).try_for_each(check_width)?;
         let files = without_repeats(files, &mut notes);
         let Some(first) = files.iter().find(|file| file.rows() > 0).or(files.first()) else {
             return Err(Error::parameter("features", "no input is named", "name an experiment folder or .npy files"));
@@ -65,7 +71,7 @@ impl NpyFiles {
             return Err(Error::input(first.path(), found, "extract the features again"));
         }
         let experiment = match inputs {
-            [folder] => discovery::experiment(folder.as_ref())?,
+            [folder] => discovery::experiment(folder.as_ref(), dim)?,
             _ => None,
         };
         Ok(Self { dim, segments, experiment, files, notes })
@@ -123,6 +129,20 @@ impl NpyFiles {
         let found = "holds NaN or infinity in every row, and so does all of this input";
         Error::input(self.files[0].path(), found, "extract the features again")
     }
+}
+
+/// Fails where a file's rows do not have the width that its folder's name tells.
+fn check_width((file, found): (&NpyFile, &FeatureFile)) -> Result<()> {
+    let (rows, dim) = (file.rows(), file.dim());
+    let Some(width) = found.width.filter(|width| *width != dim) else { return Ok(()) };
+    let folder = found.path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    if rows == width {
+        let said = format_args!("holds {rows} × {dim}, frames in columns, where {folder} has rows of {width}");
+        return Err(Error::input(&found.path, said, "save its transpose, numpy's x.T, so that a frame is a row"));
+    }
+    let belongs = layouts::folder_of(Layout::Rvc, dim).map_or(String::new(), |name| format!("move it to {name}, or "));
+    let remedy = format!("{belongs}extract the features again");
+    Err(Error::input(&found.path, format_args!("has rows of {dim}, where {folder} has rows of {width}"), remedy))
 }
 
 impl FeatureSource for NpyFiles {

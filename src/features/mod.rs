@@ -15,6 +15,7 @@
 mod batches;
 mod discovery;
 mod files;
+mod layouts;
 mod memory;
 mod normalize;
 mod npy;
@@ -25,6 +26,7 @@ mod repeated;
 pub use batches::for_each_batch;
 pub use discovery::Experiment;
 pub use files::{NonFinite, NpyFiles};
+pub use layouts::Layout;
 pub use memory::MemoryRows;
 pub use normalize::{Normalized, l2_normalize};
 pub use npy_write::write_npy;

@@ -12,7 +12,7 @@ use crate::features::{FeatureSource, Normalized, for_each_batch};
 use crate::memory;
 
 impl Index {
-    /// Adds all rows of `source`; they get the ids from [`Index::ntotal`] on. Rows are read batch by batch, `batch_rows`
+    /// Adds all rows of `source`; they get the ids from [`Index::ntotal`] + [`Index::unlisted`] on. Rows are read batch by batch, `batch_rows`
     /// at a time, so that memory holds the index and a batch: once to find lists and codes, once more to copy them
     /// where the index keeps rows.
     ///
@@ -103,6 +103,7 @@ impl Index {
         let normalized = Normalized(source);
         let source: &dyn FeatureSource = if self.l2norm { &normalized } else { source };
         let (dim, metric) = (self.dim, self.metric);
+        let first_id = (self.ntotal() + self.unlisted) as i64;
         match &mut self.kind {
             IndexKind::Flat { rows } => append(Arc::make_mut(rows), source, batch_rows, progress)?,
             IndexKind::IvfFlat(ivf) => {
@@ -114,7 +115,7 @@ impl Index {
                         Cow::Owned(cluster::assign(device, source, &table, Some(batch_rows), report)?)
                     }
                 };
-                let mut grown = ivf.lists.grown(&labels)?;
+                let mut grown = ivf.lists.grown(&labels, first_id)?;
                 for_each_batch(source, batch_rows, |start, batch| {
                     grown.put(batch);
                     progress(Progress::Adding { rows: start + batch.len() / dim });
@@ -133,7 +134,7 @@ impl Index {
                 let table = needed.then(|| device.centroid_table(&ivf.centroids, dim, metric)).transpose()?;
                 let coarse = table.as_ref().map(|table| Coarse { table, labels, by_residual });
                 let (found, codes) = encode(device, source, &ivf.pq, coarse, batch_rows, progress)?;
-                let mut grown = ivf.lists.grown(labels.unwrap_or(&found))?;
+                let mut grown = ivf.lists.grown(labels.unwrap_or(&found), first_id)?;
                 grown.put(&codes);
                 ivf.lists = grown.finish();
             }

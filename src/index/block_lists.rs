@@ -47,7 +47,7 @@ impl BlockLists {
             return Err(Error::parameter("labels", label, format!("there are {nlist} lists")));
         }
         let empty = Self::with_sizes(m, vec![0; nlist])?;
-        let mut grown = empty.grown(labels)?;
+        let mut grown = empty.grown(labels, 0)?;
         grown.put(codes);
         Ok(grown.finish())
     }
@@ -116,10 +116,10 @@ impl BlockLists {
         })
     }
 
-    /// These lists with room for one more row for each of `labels`, which get the ids from the present number of rows
+    /// These lists with room for one more row for each of `labels`, which get the ids from `first_id`
     /// on. The codes themselves follow through [`GrownBlocks::put`], in the order of the labels. Arrays are made once,
     /// at their final size.
-    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Result<GrownBlocks<'a>> {
+    pub(crate) fn grown<'a>(&self, labels: &'a [u32], first_id: i64) -> Result<GrownBlocks<'a>> {
         let mut lists = Self::with_sizes(self.codes.m(), grown_sizes(&self.sizes, labels))?;
         let mut next = Vec::with_capacity(self.nlist());
         for (number, list) in self.iter().enumerate() {
@@ -128,7 +128,7 @@ impl BlockLists {
             lists.codes.copy_blocks(lists.starts[number], list.blocks);
             next.push(places.start + list.ids.len());
         }
-        Ok(GrownBlocks { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists })
+        Ok(GrownBlocks { places: NewPlaces::new(labels, next, first_id), lists })
     }
 
     fn with_sizes(m: usize, sizes: Vec<usize>) -> Result<Self> {
@@ -180,7 +180,7 @@ mod tests {
         let labels = [[2; 40].as_slice(), &[0; 31]].concat();
         let codes: Vec<u8> = (0..71).collect();
         let mut lists = BlockLists::from_codes(2, 4, &labels, &codes).unwrap();
-        let mut grown = lists.grown(&[0, 3, 2]).unwrap();
+        let mut grown = lists.grown(&[0, 3, 2], 71).unwrap();
         grown.put(&[100]);
         grown.put(&[101, 102]);
         lists = grown.finish();

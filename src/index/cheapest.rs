@@ -36,7 +36,8 @@ impl Searcher {
             let found = format!("{} has neither lists nor RFlat", index.spec());
             return Err(Error::parameter("index", found, "there is nothing to tune: every search of it is the same"));
         }
-        let choice = Choice { searcher: self, truth, recall };
+        let searcher = &self.by_row();
+        let choice = Choice { searcher, truth, recall };
         let mut chosen = choice.setting(choice.least_nprobe()?)?;
         let mut considered = vec![chosen];
         while let Some(nprobe) = choice.further(considered[considered.len() - 1])
@@ -114,15 +115,15 @@ impl Choice<'_> {
     fn quality(&self, candidates: &Neighbors, k_factor: usize) -> Result<Quality> {
         let (index, k) = (self.searcher.index(), self.truth.exact().k);
         let found = self.truth.others(candidates, k * k_factor);
-        let Some(refine) = index.refine() else { return self.truth.judge(&found) };
+        let Some(refine) = index.refine() else { return self.truth.judge_rows(&found) };
         let mut nearest = Neighbors { k, ..Neighbors::default() };
         refine.rerank(self.truth.queries(), &found, index.dim(), index.metric(), &mut nearest);
-        self.truth.judge(&nearest)
+        self.truth.judge_rows(&nearest)
     }
 
     /// The greatest k_factor.
     fn most(&self) -> usize {
-        let most = (MAX_K - self.truth.passed_over()) / self.truth.exact().k;
+        let most = (MAX_K - self.truth.passed_over().min(MAX_K / 2)) / self.truth.exact().k;
         if self.searcher.index().refine().is_some() { most.clamp(1, *K_FACTORS.end() as usize) } else { 1 }
     }
 

@@ -40,8 +40,8 @@ impl Searcher {
             let found = "is of rows held back, which a search finds first";
             return Err(Error::parameter("truth", found, "make it from queries that are no rows of the index"));
         }
-        let (found, seconds) = self.timed(queries, truth.exact().k, params)?;
-        Ok(self.evaluated(params, truth.judge(&found)?, seconds / found.queries().max(1) as f64))
+        let (found, seconds) = self.by_row().timed(queries, truth.exact().k, params)?;
+        Ok(self.evaluated(params, truth.judge_rows(&found)?, seconds / found.queries().max(1) as f64))
     }
 
     /// The neighbours, and the least seconds that all queries took.

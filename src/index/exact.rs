@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Neighbors;
+use super::held_back::PassedOver;
 use crate::device::{BatchPlan, Device, RowFormat, RowRanges, RowSet, TopK};
 use crate::error::Result;
 use crate::factory::Metric;
@@ -28,7 +29,7 @@ pub(crate) struct ExactSearch<'a> {
 impl ExactSearch<'_> {
     /// The k nearest rows of each query, of equally near ones the lowest id first. `own` has the rows that do not count
     /// for a query; without an entry all do. `progress` is told the share that is done, up to 1.
-    pub fn run(&self, own: &[Range<usize>], mut progress: impl FnMut(f64)) -> Result<Neighbors> {
+    pub fn run(&self, own: &[Arc<PassedOver>], mut progress: impl FnMut(f64)) -> Result<Neighbors> {
         let (total, dim, k) = (self.queries.rows(), self.rows.dim(), self.k);
         let places = total.saturating_mul(k);
         let distances = memory::filled(places, self.metric.worst(), "the distances of neighbours")?;
@@ -40,10 +41,11 @@ impl ExactSearch<'_> {
                 let asked = self.device.upload(asked, dim)?;
                 let mut ranges = RowRanges::default();
                 for query in first..first + asked.rows() {
-                    let own = own.get(query).cloned().unwrap_or_default();
-                    let inside = |row: usize| row.clamp(start, start + count) - start;
-                    let others = [0..inside(own.start), inside(own.end)..count];
-                    ranges.push(others.map(|range| range.start as u32..range.end as u32));
+                    let here = |range: Range<usize>| (range.start - start) as u32..(range.end - start) as u32;
+                    match own.get(query) {
+                        None => ranges.push([here(start..start + count)]),
+                        Some(own) => ranges.push(own.others(start..start + count).map(here)),
+                    }
                 }
                 let top = self.device.exact_topk(&asked, rows, &ranges, self.metric, k)?;
                 self.merge(&mut nearest, first, start, &top);

@@ -1,37 +1,41 @@
 //! Ground truth: the exact neighbours of queries, and how much of them a search found.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::recall::HeldBack;
-use super::{ExactSearch, Index, IndexKind, Neighbors, Searcher};
+use super::base_rows::{BaseRows, has_exact_rows};
+use super::held_back::{HeldBack, PassedOver, Search};
+use super::{ExactSearch, Neighbors, Searcher};
 use crate::device::{check_k, exact_distance};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
-use crate::features::{FeatureSource, MemoryRows, Normalized, l2_normalize};
+use crate::features::{FeatureSource, MemoryRows, l2_normalize};
 use crate::memory;
 
 /// Queries with their k exact neighbours among the rows that an index stands for.
 ///
-/// Neighbours are exact by the index's metric: unscaled where exact rows re-rank (`RFlat`), which is what such an index
-/// ranks by in the end; of unit length behind `L2norm,` otherwise. Of equally near rows the lowest ids are the exact ones.
+/// Rows are told apart by their number, which counts them in the order of their ids, as [`IndexRows`](super::IndexRows)
+/// does. Ids may start anywhere, have gaps, or occur twice. Neighbours are exact by the index's metric: unscaled where exact rows re-rank (`RFlat`), which is what such an index
+/// ranks by in the end; of unit length behind `L2norm,` otherwise. Of equally near rows the first are the exact ones.
 pub struct GroundTruth<'a> {
-    /// As the rows are compared; row i has the id i.
+    /// As the rows are compared.
     base: Box<dyn FeatureSource + 'a>,
     metric: Metric,
+    /// The id of each row; `None` where row i has the id i.
+    ids: Option<Vec<i64>>,
     /// Row-major, as they are compared.
     queries: Vec<f32>,
     /// For each query the rows that count neither as found nor as to be found; empty where all rows count.
-    own: Vec<Range<usize>>,
+    own: Vec<Arc<PassedOver>>,
     exact: Neighbors,
 }
 
 /// How much of the ground truth a search found.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Quality {
-    /// Share of all exact neighbours that were found, by id. Where the index has fewer than k rows, there are as many
+    /// Share of all exact neighbours that were found. Where the index has fewer than k rows, there are as many
     /// neighbours as rows; 1 where there are none.
     pub recall: f64,
     /// Share of the queries that found fewer than k rows.
@@ -44,13 +48,14 @@ pub struct Quality {
 }
 
 impl<'a> GroundTruth<'a> {
-    /// Finds the k nearest rows of each query. `base` are the rows that count, row i having the id i; by default those of
-    /// the index itself, where it has exact ones. `progress` is told how many of the rows the queries were compared with.
+    /// Finds the k nearest rows of each query. `base` are the rows that count: row i of it is the one with the id i, and
+    /// rows whose id the index does not have are left out. By default they are those of the index itself, where it has
+    /// exact ones. `progress` is told how many of the rows the queries were compared with.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for an index without rows or with ids that are none of 0 to ntotal − 1, a `base` of another
-    /// shape or none where the index has codes alone, queries of another width or none, or a k that no search takes;
-    /// what the sources or the device report.
+    /// [`Error::Parameter`] for an index without rows, a `base` of another shape, one for an index with an id that occurs
+    /// twice or is no row of it, or none where the index has codes alone, queries of another width or none, or a k that no
+    /// search takes; what the sources or the device report.
     pub fn new(
         searcher: &Searcher,
         queries: &dyn FeatureSource,
@@ -64,18 +69,19 @@ impl<'a> GroundTruth<'a> {
             let found = format!("{} × {}", queries.rows(), queries.dim());
             return Err(Error::parameter("queries", found, format!("pass at least one, of {dim} floats")));
         }
-        let ask = |_: &dyn FeatureSource| {
+        let ask = |_: &Search, _: &mut dyn FnMut(f64)| {
             let mut values = memory::zeros(queries.rows().saturating_mul(dim), "the queries")?;
             queries.read(0, &mut values).map(|()| (values, Vec::new()))
         };
         Self::find(searcher, base, k, ask, batch_rows, progress)
     }
 
-    /// The same for stretches of the rows themselves, drawn with `seed`, each asked as queries of all others: 20 seconds
-    /// of speech, less of short voices. Another speaker's frames lie farther from the rows, and find less.
+    /// The same for stretches of the rows themselves, drawn with `seed`, each asked as queries of all others but their
+    /// copies: 20 seconds of speech, less of short voices. Another speaker's frames lie farther from the rows, and find
+    /// less.
     ///
     /// # Errors
-    /// As [`GroundTruth::new`]; [`Error::Parameter`] for an index of a single row.
+    /// As [`GroundTruth::new`]; [`Error::Parameter`] for an index of a single row, or of hardly anything but copies.
     pub fn held_back(
         searcher: &Searcher,
         base: Option<&'a dyn FeatureSource>,
@@ -87,39 +93,57 @@ impl<'a> GroundTruth<'a> {
         if searcher.index().ntotal() == 1 {
             return Err(Error::parameter("queries", "none, and a single row cannot ask others", "pass some"));
         }
-        let ask = |rows: &dyn FeatureSource| HeldBack::draw(rows, seed).map(|held| (held.queries, held.own));
+        let ask = |search: &Search, progress: &mut dyn FnMut(f64)| {
+            let held = HeldBack::draw(search, seed, progress)?;
+            if held.len() == 0 {
+                return Err(Error::parameter("queries", "none, and all rows are copies of each other", "pass some"));
+            }
+            Ok((held.queries, held.own))
+        };
         Self::find(searcher, base, k, ask, batch_rows, progress)
     }
 
-    /// `ask` is handed the rows and returns the queries, with the rows that do not count for each.
+    /// `ask` returns the queries, with the rows that do not count for each, and is half of the work where it is any.
     fn find(
         searcher: &Searcher,
         base: Option<&'a dyn FeatureSource>,
         k: usize,
-        ask: impl FnOnce(&dyn FeatureSource) -> Result<(Vec<f32>, Vec<Range<usize>>)>,
+        ask: impl FnOnce(&Search, &mut dyn FnMut(f64)) -> Result<(Vec<f32>, Vec<Arc<PassedOver>>)>,
         batch_rows: Option<usize>,
         mut progress: impl FnMut(usize),
     ) -> Result<Self> {
         let index = searcher.index();
         check_k(k)?;
-        check_base(index, base)?;
-        let (dim, metric, unit) = (index.dim, index.metric, index.l2norm && index.refine.is_none());
+        if index.ntotal() == 0 {
+            return Err(Error::parameter("index", "it has no rows", "add some first"));
+        }
+        let own_rows = searcher.rows();
+        let ids = own_rows.ids_in_order();
         let base: Box<dyn FeatureSource + 'a> = match base {
-            Some(base) if unit => Box::new(Normalized(base)),
-            Some(base) => Box::new(base),
+            Some(base) => Box::new(BaseRows::new(base, index, ids.as_deref())?),
             // Of unit length already where they should be.
-            None => Box::new(searcher.rows()),
+            None if has_exact_rows(index) => Box::new(own_rows),
+            None => {
+                let found = format!("left out, but {} keeps codes and no exact rows", index.spec());
+                return Err(Error::parameter("base", found, "pass the rows that the index was built from"));
+            }
         };
-        let (mut queries, own) = ask(base.as_ref())?;
+        let (dim, metric, unit) = (index.dim, index.metric, index.l2norm && index.refine.is_none());
+        let (device, rows) = (&searcher.device, base.as_ref());
+        let plan = device.batch_plan(rows.rows(), dim, 1, batch_rows);
+        let mut done = 0.0;
+        let mut compared = |share: f64| progress((share * rows.rows() as f64).round() as usize);
+        let (mut queries, own) = ask(&Search { device, rows, plan }, &mut |share| {
+            done = 0.5;
+            compared(share * done);
+        })?;
         if unit {
             l2_normalize(&mut queries, dim);
         }
-        let (device, rows) = (&searcher.device, base.as_ref());
         let asked = MemoryRows::new(&queries, dim)?;
-        let plan = device.batch_plan(rows.rows(), dim, 1, batch_rows);
         let search = ExactSearch { device, queries: &asked, rows, metric, k, plan };
-        let exact = search.run(&own, |share| progress((share * rows.rows() as f64).round() as usize))?;
-        Ok(Self { base, metric, queries, own, exact })
+        let exact = search.run(&own, |share| compared(done + share * (1.0 - done)))?;
+        Ok(Self { base, metric, ids, queries, own, exact })
     }
 
     /// The queries, row-major; of unit length where they are compared so.
@@ -127,7 +151,7 @@ impl<'a> GroundTruth<'a> {
         &self.queries
     }
 
-    /// Their exact neighbours, with exact distances.
+    /// Their exact neighbours, by row numbers, with exact distances.
     pub fn exact(&self) -> &Neighbors {
         &self.exact
     }
@@ -139,15 +163,15 @@ impl<'a> GroundTruth<'a> {
 
     /// Rows that one query passes over, at most.
     pub(super) fn passed_over(&self) -> usize {
-        self.own.iter().map(Range::len).max().unwrap_or(0)
+        self.own.iter().map(|own| own.len()).max().unwrap_or(0)
     }
 
     /// The first `count` neighbours of each query that it does not pass over.
     pub(super) fn others(&self, found: &Neighbors, count: usize) -> Neighbors {
         let mut others = Neighbors { k: count, ..Neighbors::default() };
         for (query, places) in (0..found.queries()).map(|query| (query, query * found.k..(query + 1) * found.k)) {
-            let own = self.own.get(query).cloned().unwrap_or_default();
-            let counts = |&place: &usize| found.ids[place] >= 0 && !own.contains(&(found.ids[place] as usize));
+            let passed_over = |row: usize| self.own.get(query).is_some_and(|own| own.contains(row));
+            let counts = |&place: &usize| found.ids[place] >= 0 && !passed_over(found.ids[place] as usize);
             for place in places.filter(counts).take(count) {
                 others.ids.push(found.ids[place]);
                 others.distances.push(found.distances[place]);
@@ -161,9 +185,17 @@ impl<'a> GroundTruth<'a> {
     /// How much of the truth is in what a search for k rows found for the same queries, perhaps in another form.
     ///
     /// # Errors
-    /// [`Error::Parameter`] for another number of queries or another k, or an id that no row has; what the rows' source
-    /// reports.
+    /// [`Error::Parameter`] for another number of queries or another k, or an id that no row has, or two, which
+    /// [`Searcher::evaluate`] tells apart; what the rows' source reports.
     pub fn judge(&self, found: &Neighbors) -> Result<Quality> {
+        let Some(ids) = &self.ids else { return self.judge_rows(found) };
+        let numbers =
+            found.ids.iter().map(|&id| if id < 0 { Ok(-1) } else { number(ids, id) }).collect::<Result<_>>()?;
+        self.judge_rows(&Neighbors { ids: numbers, ..found.clone() })
+    }
+
+    /// The same for row numbers in place of ids.
+    pub(super) fn judge_rows(&self, found: &Neighbors) -> Result<Quality> {
         let Neighbors { ids, k, .. } = &self.exact;
         let shape = |neighbors: &Neighbors| (neighbors.queries(), neighbors.k, neighbors.ids.len());
         if shape(found) != shape(&self.exact) {
@@ -190,7 +222,11 @@ impl<'a> GroundTruth<'a> {
         let (ids, exact) = (&self.exact.ids[query * k..][..k], &self.exact.distances[query * k..][..k]);
         let (mut hits, mut row) = (0.0, vec![0.0; dim]);
         let mut distances = Vec::with_capacity(k);
-        for &id in found.iter().filter(|&&id| id >= 0) {
+        for (rank, &id) in found.iter().enumerate().filter(|(_, id)| **id >= 0) {
+            // Codes of two places may stand for one row.
+            if found[..rank].contains(&id) {
+                continue;
+            }
             if let Some(rank) = ids.iter().position(|&exact| exact == id) {
                 hits += 1.0;
                 distances.push(exact[rank]);
@@ -212,34 +248,20 @@ impl<'a> GroundTruth<'a> {
     }
 }
 
+/// The number of the row with an id; `ids` are those of all rows, ascending.
+fn number(ids: &[i64], id: i64) -> Result<i64> {
+    let at = ids.partition_point(|&other| other < id);
+    match ids[at..].iter().take_while(|&&other| other == id).count() {
+        1 => Ok(at as i64),
+        0 => Err(Error::parameter("found", format!("no row has the id {id}"), "judge searches of the same index")),
+        _ => Err(Error::parameter("found", format!("two rows have the id {id}"), "judge by Searcher::evaluate")),
+    }
+}
+
 /// What one query found.
 struct Judged {
     hits: f64,
     /// Ranks that have a ratio of distances.
     ranks: f64,
     ratios: f64,
-}
-
-/// Fails where there are no rows to compare an index with.
-fn check_base(index: &Index, base: Option<&dyn FeatureSource>) -> Result<()> {
-    let (rows, dim) = (index.ntotal(), index.dim);
-    if rows == 0 {
-        return Err(Error::parameter("index", "it has no rows", "add some first"));
-    }
-    if let Some(id) = index.id_without_row() {
-        let found = format!("it has the id {id} among {rows} rows");
-        return Err(Error::parameter("index", found, "use an index with ids from 0 on"));
-    }
-    let codes = matches!(index.kind, IndexKind::PqFastScan(_) | IndexKind::IvfPqFastScan(_));
-    match base {
-        Some(base) if (base.rows(), base.dim()) != (rows, dim) => {
-            let remedy = format!("pass the {rows} × {dim} rows that the index was built from");
-            Err(Error::parameter("base", format!("{} × {}", base.rows(), base.dim()), remedy))
-        }
-        None if codes && index.refine.is_none() => {
-            let found = format!("left out, but {} keeps codes and no exact rows", index.spec());
-            Err(Error::parameter("base", found, "pass the rows that the index was built from"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -87,10 +87,10 @@ impl InvertedLists {
         &self.rows
     }
 
-    /// These lists with room for one more row for each of `labels`, which get the ids from the present number of rows
+    /// These lists with room for one more row for each of `labels`, which get the ids from `first_id`
     /// on. The rows themselves follow through [`Grown::put`], in the order of the labels. Arrays are made once, at
     /// their final size, so that filling a large index never needs its memory twice.
-    pub(crate) fn grown<'a>(&self, labels: &'a [u32]) -> Result<Grown<'a>> {
+    pub(crate) fn grown<'a>(&self, labels: &'a [u32], first_id: i64) -> Result<Grown<'a>> {
         let mut next: Vec<usize> = self.starts.windows(2).map(|w| w[1] - w[0]).collect();
         let mut lists = Self::with_sizes(self.dim, &grown_sizes(&next, labels))?;
         let rows = Arc::<Vec<f32>>::make_mut(&mut lists.rows);
@@ -101,7 +101,7 @@ impl InvertedLists {
             lists.ids[to..to + from.len()].copy_from_slice(&self.ids[from]);
             *next += to;
         }
-        Ok(Grown { places: NewPlaces::new(labels, next, self.ntotal() as i64), lists })
+        Ok(Grown { places: NewPlaces::new(labels, next, first_id), lists })
     }
 
     fn with_sizes(dim: usize, sizes: &[usize]) -> Result<Self> {
@@ -142,10 +142,10 @@ mod tests {
     #[test]
     fn rows_land_behind_those_of_their_list() {
         let mut lists = InvertedLists::new(3, 2);
-        let mut grown = lists.grown(&[2, 0]).unwrap();
+        let mut grown = lists.grown(&[2, 0], 0).unwrap();
         grown.put(&[1., 1., 2., 2.]);
         lists = grown.finish();
-        let mut grown = lists.grown(&[0, 1, 2]).unwrap();
+        let mut grown = lists.grown(&[0, 1, 2], 2).unwrap();
         grown.put(&[3., 3.]);
         grown.put(&[4., 4., 5., 5.]);
         lists = grown.finish();

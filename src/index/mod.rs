@@ -2,6 +2,7 @@
 //! and before a refinement by the exact rows.
 
 mod add;
+mod base_rows;
 mod block_lists;
 mod build;
 mod cheapest;
@@ -10,6 +11,7 @@ mod evaluate;
 mod exact;
 mod footprint;
 mod ground_truth;
+mod held_back;
 mod inverted_lists;
 mod ivf_pq_fast_scan;
 mod mapped_floats;
@@ -63,6 +65,8 @@ pub struct Index {
     /// Rows and queries are scaled to unit length first (`L2norm,`).
     pub(crate) l2norm: bool,
     pub(crate) kind: IndexKind,
+    /// Rows that count and are in no list.
+    pub(crate) unlisted: usize,
     /// The exact rows around all of this (`,RFlat`).
     pub(crate) refine: Option<Refine>,
 }
@@ -120,7 +124,7 @@ impl Index {
 
     /// An index with nothing before it and nothing behind it.
     pub(crate) fn of_kind(dim: usize, metric: Metric, kind: IndexKind) -> Self {
-        Self { dim, metric, l2norm: false, kind, refine: None }
+        Self { dim, metric, l2norm: false, kind, unlisted: 0, refine: None }
     }
 
     /// The same index behind `L2norm,`: its rows are unit vectors, and queries are scaled to be.
@@ -148,7 +152,7 @@ impl Index {
         &self.kind
     }
 
-    /// Number of rows.
+    /// Number of rows that a search can find.
     pub fn ntotal(&self) -> usize {
         match &self.kind {
             IndexKind::Flat { rows } => rows.len() / self.dim,
@@ -156,6 +160,12 @@ impl Index {
             IndexKind::PqFastScan(codes) => codes.ntotal,
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ntotal(),
         }
+    }
+
+    /// Number of rows that are in no list, so that no search finds them. faiss counts rows of NaN, which are near to no
+    /// list, and gives each an id.
+    pub fn unlisted(&self) -> usize {
+        self.unlisted
     }
 
     /// True where rows can be added: a flat index needs no training, others have their centroids and codewords.

@@ -184,6 +184,10 @@ impl Index {
     /// [`Error::Parameter`] where there is not one row for each of the index, an id names none of them, or the factor
     /// is not 1 to 1000.
     pub fn with_refine(self, rows: Vec<f32>, k_factor: f32) -> Result<Self> {
+        if self.unlisted > 0 {
+            let found = format!("{} rows of the index are in no list", self.unlisted);
+            return Err(Error::parameter("rows", found, "build it from finite rows"));
+        }
         if self.ntotal().checked_mul(self.dim) != Some(rows.len()) {
             let found = format!("{} floats for {} rows of {}", rows.len(), self.ntotal(), self.dim);
             return Err(Error::parameter("rows", found, "pass all rows of the index"));

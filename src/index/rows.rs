@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BlockLists, Index, IndexKind, IvfPqFastScan, ProductQuantizer};
+use super::{BlockLists, Index, IndexKind, IvfPqFastScan, ProductQuantizer, Searcher};
 use crate::device::BLOCK_ROWS;
 use crate::error::Result;
 use crate::features::{FeatureSource, rows_asked};
@@ -32,15 +32,6 @@ impl IndexRows {
         Self { index, places }
     }
 
-    /// Copies the row with an id into `out`, which has room for one row; false where no row has this id.
-    pub(crate) fn copy(&self, id: i64, out: &mut [f32]) -> bool {
-        let number = match &self.places {
-            None => usize::try_from(id).ok().filter(|&number| number < self.rows()),
-            Some(places) => places.binary_search_by_key(&id, |&place| self.ids()[place]).ok(),
-        };
-        number.map(|number| self.copy_number(number, out)).is_some()
-    }
-
     /// The ids in their order; `None` where row i has the id i.
     pub(crate) fn ids_in_order(&self) -> Option<Vec<i64>> {
         let ids: Vec<i64> = self.places.as_ref()?.iter().map(|&place| self.ids()[place]).collect();
@@ -48,8 +39,18 @@ impl IndexRows {
         (!plain).then_some(ids)
     }
 
-    /// Copies the row that is `number`th by its id.
-    fn copy_number(&self, number: usize, out: &mut [f32]) {
+    /// The row number of each place in the lists; `None` where rows have their number as id.
+    pub(super) fn numbers(&self) -> Option<Vec<i64>> {
+        let places = self.places.as_ref().filter(|_| self.ids_in_order().is_some())?;
+        let mut numbers = vec![-1; self.ids().len()];
+        for (&place, number) in places.iter().zip(0..) {
+            numbers[place] = number;
+        }
+        Some(numbers)
+    }
+
+    /// Copies the row that is `number`th by its id into `out`, which has room for one row.
+    pub(crate) fn copy_number(&self, number: usize, out: &mut [f32]) {
         let dim = self.index.dim;
         if let Some(refine) = &self.index.refine {
             return out.copy_from_slice(refine.rows.row(number, dim, &mut Vec::new()));
@@ -76,6 +77,16 @@ impl IndexRows {
             IndexKind::IvfFlat(ivf) => ivf.lists.ids(),
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids(),
         }
+    }
+}
+
+impl Searcher {
+    /// The same searcher, which returns row numbers in place of ids: those of [`IndexRows`]. Ids may occur twice, and need
+    /// not count the rows.
+    pub(crate) fn by_row(&self) -> Self {
+        let mut searcher = self.clone();
+        searcher.numbers = self.rows().numbers().map(Arc::new);
+        searcher
     }
 }
 
@@ -132,10 +143,18 @@ mod tests {
         let lists = InvertedLists::from_parts(1, &[0, 2, 1], vec![70, 5, 9], vec![7.0, 0.5, 0.9]).unwrap();
         let rows = IndexRows::new(Index::ivf_flat(Metric::L2, vec![0.0; 3], 1, lists).unwrap());
         assert_eq!(all(&rows), [0.5, 0.9, 7.0]);
-        let mut out = [0.0];
-        assert!(rows.copy(70, &mut out) && out == [7.0]);
-        assert!(![-1, 0, 6, 71].iter().any(|&id| rows.copy(id, &mut out)) && out == [7.0]);
+        assert_eq!((rows.ids_in_order(), rows.numbers()), (Some(vec![5, 9, 70]), Some(vec![2, 0, 1])));
         assert!(rows.read(2, &mut [0.0; 2]).is_err());
+    }
+
+    #[test]
+    fn rows_of_one_id_are_told_apart() {
+        let rows = |ids: &[i64]| {
+            let lists = InvertedLists::from_parts(1, &[0, 2, 1], ids.to_vec(), vec![7.0, 0.5, 0.9]).unwrap();
+            IndexRows::new(Index::ivf_flat(Metric::L2, vec![0.0; 3], 1, lists).unwrap())
+        };
+        assert_eq!((all(&rows(&[1, 0, 1])), rows(&[1, 0, 1]).numbers()), (vec![0.5, 7.0, 0.9], Some(vec![1, 0, 2])));
+        assert_eq!((all(&rows(&[1, 0, 2])), rows(&[1, 0, 2]).numbers()), (vec![0.5, 7.0, 0.9], None));
     }
 
     #[test]
@@ -160,6 +179,6 @@ mod tests {
         let exact = index.with_refine(vec![3.5, -3.5, 4.5, -4.5], 1.0).unwrap();
         assert_eq!(all(&IndexRows::new(exact)), [3.5, -3.5, 4.5, -4.5]);
         let empty = IndexRows::new(Index::flat(2, Metric::L2, Vec::new()).unwrap());
-        assert!(all(&empty).is_empty() && !empty.copy(0, &mut [0.0; 2]));
+        assert!(all(&empty).is_empty());
     }
 }

@@ -1,11 +1,12 @@
-//! Where RVC looks for an experiment's index.
+//! Where RVC and its like look for an experiment's index.
 
 use std::path::PathBuf;
 
 use crate::factory::{IndexSpec, Metric};
-use crate::features::Experiment;
+use crate::features::{Experiment, Layout};
 
-/// The index files of an experiment, in its folder, under the names by which RVC finds them.
+/// The index files of an experiment, in its folder, under the names by which its host finds them: RVC's as below, those of
+/// RVC_CLI without the voice's name, and Applio's `voice.index`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RvcFiles {
     /// `trained_IVF77_Flat_nprobe_1_voice_v2.index`: the index after training, without rows. None without an IVF, which
@@ -23,8 +24,13 @@ impl RvcFiles {
         let metric = if metric == Metric::L2 { "" } else { "_ip" };
         let nprobe = if spec.ivf.is_some() { format!("_nprobe_{nprobe}") } else { String::new() };
         let k_factor = if spec.refine { format!("_kf{k_factor}") } else { String::new() };
-        let Experiment { folder, name, version } = experiment;
-        let file = |stage| folder.join(format!("{stage}_{kind}{metric}{nprobe}{k_factor}_{name}_{version}.index"));
+        let Experiment { folder, name, version, layout } = experiment;
+        let name = match layout {
+            Layout::Applio => return Self { trained: None, added: folder.join(format!("{name}{metric}.index")) },
+            Layout::RvcCli => String::new(),
+            Layout::Rvc => format!("_{name}"),
+        };
+        let file = |stage| folder.join(format!("{stage}_{kind}{metric}{nprobe}{k_factor}{name}_{version}.index"));
         Self { trained: spec.ivf.map(|_| file("trained")), added: file("added") }
     }
 }
@@ -37,7 +43,8 @@ mod tests {
 
     #[test]
     fn files_are_named_as_rvc_names_them() {
-        let voice = Experiment { folder: "logs/声".into(), name: "声".into(), version: "v2" };
+        let of = |layout| Experiment { folder: "logs/声".into(), name: "声".into(), version: "v2", layout };
+        let voice = of(Layout::Rvc);
         let files = |spec: &str| RvcFiles::new(&voice, &spec.parse().unwrap(), Metric::L2, 3, 8.0);
         assert_eq!(
             files("IVF77,Flat"),
@@ -46,6 +53,10 @@ mod tests {
                 added: "logs/声/added_IVF77_Flat_nprobe_3_声_v2.index".into(),
             }
         );
+        let files_of = |layout| RvcFiles::new(&of(layout), &"IVF77,Flat".parse().unwrap(), Metric::L2, 1, 1.0);
+        let applio = RvcFiles { trained: None, added: "logs/声/声.index".into() };
+        assert_eq!(files_of(Layout::Applio), applio);
+        assert_eq!(files_of(Layout::RvcCli).added, Path::new("logs/声/added_IVF77_Flat_nprobe_1_v2.index"));
         let flat = RvcFiles { trained: None, added: "logs/声/added_L2norm_Flat_声_v2.index".into() };
         assert_eq!(files("L2norm,Flat"), flat);
         let refined = RvcFiles { trained: None, added: "logs/声/added_PQ384x4fs_RFlat_kf8_声_v2.index".into() };

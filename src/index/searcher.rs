@@ -36,6 +36,8 @@ pub struct Searcher {
     /// None for an index without lists.
     coarse: Option<Coarse>,
     resident: Resident,
+    /// What a search returns for the row at each place, where that is not its id.
+    pub(super) numbers: Option<Arc<Vec<i64>>>,
     /// Working memory of searches that are over.
     workspaces: Arc<Mutex<Vec<Workspace>>>,
 }
@@ -97,7 +99,8 @@ impl Searcher {
                 (coarse(&ivf.centroids, &|list| ivf.lists.places(list))?, codes(ivf.lists.codes(), &ivf.pq)?)
             }
         };
-        let searcher = Self { device: device.clone(), index, coarse, resident, workspaces: Arc::default() };
+        let searcher =
+            Self { device: device.clone(), index, coarse, resident, numbers: None, workspaces: Arc::default() };
         searcher.prepare(&SearchParams::default());
         Ok(searcher)
     }
@@ -109,7 +112,8 @@ impl Searcher {
         let Resident::Rows(rows) = &self.resident else { return };
         let share = match (&self.coarse, self.checked_nprobe(params.nprobe)) {
             (Some(coarse), Ok(nprobe)) => nprobe as f64 / coarse.table.nlist() as f64,
-            _ => 1.0,
+            (None, _) => 1.0,
+            (_, Err(_)) => 0.0,
         };
         if rows.rows() as f64 * share >= ENOUGH as f64 {
             rows.prepare(self.index.metric);
@@ -285,7 +289,7 @@ impl Searcher {
     fn checked_nprobe(&self, nprobe: Option<usize>) -> Result<usize> {
         let Some((nlist, own)) = self.index.nlist().zip(self.index.nprobe()) else { return Ok(0) };
         match nprobe.unwrap_or(own) {
-            0 => Err(Error::parameter("nprobe", 0, "visit at least one list")),
+            0 => Err(Error::parameter("nprobe", 0, "visit at least one list, whatever the index says")),
             nprobe => Ok(nprobe.min(nlist)),
         }
     }
@@ -300,11 +304,12 @@ impl Searcher {
     }
 
     fn id_of(&self, row: u32) -> i64 {
-        match &self.index.kind {
+        match (&self.numbers, &self.index.kind) {
             _ if row == TopK::NONE => -1,
-            IndexKind::Flat { .. } | IndexKind::PqFastScan(_) => i64::from(row),
-            IndexKind::IvfFlat(ivf) => ivf.lists.ids()[row as usize],
-            IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids()[row as usize],
+            (Some(numbers), _) => numbers[row as usize],
+            (None, IndexKind::Flat { .. } | IndexKind::PqFastScan(_)) => i64::from(row),
+            (None, IndexKind::IvfFlat(ivf)) => ivf.lists.ids()[row as usize],
+            (None, IndexKind::IvfPqFastScan(ivf)) => ivf.lists.ids()[row as usize],
         }
     }
 }

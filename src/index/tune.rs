@@ -5,11 +5,12 @@ use std::iter;
 
 use serde::Serialize;
 
-use super::recall::{HeldBack, Ranks};
+use super::held_back::{HeldBack, Search};
+use super::recall::Ranks;
 use super::{Index, IndexKind, Neighbors, SearchParams, Searcher};
 use crate::device::{Device, MAX_K};
 use crate::error::{Error, Result};
-use crate::features::{MemoryRows, l2_normalize};
+use crate::features::{FeatureSource, MemoryRows, l2_normalize};
 use crate::memory;
 
 /// Neighbours that RVC asks for.
@@ -59,7 +60,7 @@ impl Index {
         fixed: &SearchParams,
         seed: u64,
         batch_rows: Option<usize>,
-        progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize),
     ) -> Result<Tuned> {
         let Some(refine) = self.refine.clone() else {
             let found = format!("{} re-ranks nothing", self.spec());
@@ -70,9 +71,11 @@ impl Index {
         }
         let rows = refine.rows();
         let rows = MemoryRows::new(&rows, self.dim)?;
-        let held = HeldBack::draw(&rows, seed)?;
         let plan = device.batch_plan(self.ntotal(), self.dim, 1, batch_rows);
-        let exact = held.exact_neighbors(device, &rows, self.metric, K, plan, progress)?;
+        let search = Search { device, rows: &rows, plan };
+        let mut compared = |share: f64| progress((share * rows.rows() as f64).round() as usize);
+        let held = HeldBack::draw(&search, seed, |share| compared(share / 2.0))?;
+        let exact = held.exact_neighbors(&search, self.metric, K, |share| compared((1.0 + share) / 2.0))?;
         let lists = self.list_ranks(device, &held.queries, &exact)?;
         let wanted = exact.ids.iter().filter(|&&id| id >= 0).count();
         let nprobe = self.nlist().map(|nlist| match fixed.nprobe {

@@ -69,13 +69,15 @@ pub struct Blended {
 #[derive(Clone, Debug)]
 pub struct Blender {
     searcher: Searcher,
+    /// Finds row numbers, as ids may occur twice.
+    by_row: Searcher,
     rows: IndexRows,
 }
 
 impl Blender {
     /// Blends with the rows that `searcher` finds.
     pub fn new(searcher: Searcher) -> Self {
-        Self { rows: searcher.rows(), searcher }
+        Self { rows: searcher.rows(), by_row: searcher.by_row(), searcher }
     }
 
     /// The searcher.
@@ -90,13 +92,13 @@ impl Blender {
     /// [`Searcher::search`].
     pub fn blend(&self, frames: &[f32], params: &BlendParams) -> Result<Blended> {
         check_blend(params.index_rate, params.power)?;
-        let found = self.searcher.search(frames, params.k, &params.search)?;
+        let found = self.by_row.search(frames, params.k, &params.search)?;
         let mut blended = memory::copied(frames, "the blended frames")?;
         let neighbors = found.ids.par_chunks_exact(params.k).zip(found.distances.par_chunks_exact(params.k));
         let frames = blended.par_chunks_exact_mut(self.rows.dim()).zip(neighbors);
         let outcomes: Vec<BlendOutcome> = frames
-            .map_init(Neighborhood::default, |near, (frame, (ids, scores))| {
-                self.gather(frame, ids, scores, near);
+            .map_init(Neighborhood::default, |near, (frame, (numbers, scores))| {
+                self.gather(frame, numbers, scores, near);
                 near.blend(frame, params.index_rate, params.power)
             })
             .collect();
@@ -104,14 +106,14 @@ impl Blender {
     }
 
     /// The neighbours of a frame.
-    fn gather(&self, frame: &[f32], ids: &[i64], scores: &[f32], near: &mut Neighborhood) {
+    fn gather(&self, frame: &[f32], numbers: &[i64], scores: &[f32], near: &mut Neighborhood) {
         let index = self.searcher.index();
         let scored = index.metric() == Metric::L2 && !index.l2norm();
         near.clear();
-        for (&id, &score) in ids.iter().zip(scores) {
+        for (&number, &score) in numbers.iter().zip(scores) {
             near.push(frame.len(), |row| {
-                let known = self.rows.copy(id, row);
-                known.then(|| if scored { score } else { exact_distance(Metric::L2, frame, row) })
+                self.rows.copy_number(usize::try_from(number).ok()?, row);
+                Some(if scored { score } else { exact_distance(Metric::L2, frame, row) })
             });
         }
     }

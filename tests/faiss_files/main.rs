@@ -165,7 +165,7 @@ fn a_normalisation_fits_its_index() {
     let healthy = l2norm(1, 1, 1, &inner);
     // Past the fourcc and the header of 33 bytes: count, fourcc, norm, d_in, d_out, is_trained.
     let cases = [
-        (37, 2_i32.to_le_bytes(), "IxPT has 2 transforms"),
+        (37, 2_i32.to_le_bytes(), "the index has 2 transforms before it (IxPT)"),
         (41, *b"PcAm", "the transform is a PCA (PcAm)"),
         (45, 1_f32.to_le_bytes(), "VNrm has norm = 1"),
         (49, 3_i32.to_le_bytes(), "d_in = 3"),
@@ -182,12 +182,16 @@ fn a_normalisation_fits_its_index() {
 fn other_families_are_refused_by_name() {
     let slot = Slot::new();
     for (fourcc, expected) in [
-        (b"IxPQ", "the index is a product quantizer index (IxPQ), which this version does not read yet"),
+        (b"IxPQ", "the index is a product quantizer index (IxPQ), which this version does not read; build it again"),
         (b"IHNf", "an HNSW index (IHNf)"),
         (b"\0\xffPK", r#"the index opens with "\x00\xffPK", which is no type of faiss's"#),
     ] {
         let error = slot.refusal(fourcc);
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        // faiss has the rows of what is its own.
+        let remedy = "numpy.save(\"rows.npy\", faiss.read_index(r\"";
+        assert_eq!(error.contains(remedy), !error.contains("no type of faiss's"), "{error}");
+        assert_eq!(error.contains(".reconstruct_n()), then rvc-gpu-index build rows.npy"), error.contains(remedy));
     }
     let hnsw = Ivf { quantizer: b"IHNf".to_vec(), ..Ivf::default() };
     assert!(slot.refusal(&hnsw.bytes()).contains("the coarse quantizer is an HNSW index (IHNf)"));

@@ -1,16 +1,19 @@
 //! Files of whole rows: what one side writes, the other reads.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use rvc_gpu_index::Existing;
+use rvc_gpu_index::device::Device;
 use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::faiss::{read_index, write_index};
-use rvc_gpu_index::index::{Index, IndexKind, InvertedList, InvertedLists};
+use rvc_gpu_index::features::{FeatureSource, NpyFiles};
+use rvc_gpu_index::index::{Index, IndexKind, InvertedList, InvertedLists, SearchParams, Searcher};
 use serde_json::{Value, json};
 
 use super::Case;
-use super::faiss::{Faiss, METRICS, Outcome};
+use super::faiss::{Faiss, METRICS, Outcome, Setting, utf8};
 
 const DIM: usize = 8;
 
@@ -40,7 +43,63 @@ pub fn cases() -> Vec<(String, Case)> {
     for map in ["Array", "Hashtable"] {
         cases.push((format!("from_faiss/direct_map/{map}"), Box::new(move |faiss| direct_map(faiss, map))));
     }
+    for factory in ["IVF5,Flat", "IVF5,PQ4x4fs", "L2norm,IVF5,Flat"] {
+        cases.push((format!("rows_in_no_list/{factory}"), Box::new(move |faiss| rows_in_no_list(faiss, factory))));
+    }
+    for (factory, metric) in [
+        ("HNSW8,Flat", "L2"),
+        ("SQ8", "L2"),
+        ("PQ4x4", "L2"),
+        ("PCA4,Flat", "L2"),
+        ("IVF5,SQ8", "L2"),
+        ("IVF5_HNSW8,Flat", "L2"),
+        ("IVF5,PQ4x4", "L2"),
+        ("PQ4x4fs_64", "L2"),
+        ("IVF5,Flat", "L1"),
+        ("Flat", "L1"),
+    ] {
+        let name = format!("not_read/{factory}/{metric}");
+        cases.push((name, Box::new(move |faiss| not_read(faiss, factory, metric))));
+    }
     cases
+}
+
+/// faiss counts rows of NaN, and puts them into no list. What is found is what faiss finds, and the file stays as it is.
+fn rows_in_no_list(faiss: &Faiss, factory: &str) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let (theirs, ours) = (folder.path().join("theirs.index"), folder.path().join("ours.index"));
+    faiss.write(&format!("--factory {factory} --metric L2 --nan 7"), &theirs)?;
+    let index = read_index(&theirs)?;
+    if (index.ntotal(), index.unlisted()) != (93, 7) {
+        return Err(format!("{} rows, {} in no list", index.ntotal(), index.unlisted()).into());
+    }
+    write_index(&index, &ours, Existing::Keep)?;
+    same_bytes(&theirs, &ours)?;
+    let queries: Vec<f32> = (0..20 * DIM).map(|i| (i as f32 * 0.7).sin()).collect();
+    let setting = Setting { k: 8, nprobe: 3, k_factor: 1 };
+    let expected = faiss.search(&theirs, &queries, DIM, &[setting])?.remove(0);
+    let searcher = Searcher::new(index, &Device::cpu())?;
+    let found = searcher.search(&queries, 8, &SearchParams { nprobe: Some(3), k_factor: None })?;
+    // Sums of codes are equal now and then.
+    let sorted =
+        |ids: &[i64]| ids.chunks(8).map(|ids| ids.iter().copied().collect::<BTreeSet<_>>()).collect::<Vec<_>>();
+    let same = expected.ids == found.ids || factory.contains("PQ") && sorted(&expected.ids) == sorted(&found.ids);
+    if same { Ok(()) } else { Err(format!("{:?} are found, {:?} by faiss", found.ids, expected.ids).into()) }
+}
+
+/// A sound file of another kind is not called damaged, and what is said brings its rows.
+fn not_read(faiss: &Faiss, factory: &str, metric: &str) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let (file, rows) = (folder.path().join("other.index"), folder.path().join("rows.npy"));
+    faiss.write(&format!("--factory {factory} --metric {metric}"), &file)?;
+    let said = read_index(&file).map(|index| index.spec().to_string()).expect_err("a refusal").to_string();
+    let call = format!("numpy.save(\"rows.npy\", faiss.read_index(r\"{}\").reconstruct_n())", utf8(&file)?);
+    if said.contains("damaged") || !said.contains("does not read") || !said.contains(&call) {
+        return Err(said.into());
+    }
+    faiss.run(["rows", utf8(&file)?, utf8(&rows)?])?;
+    let rows = NpyFiles::open(&[rows])?;
+    if (rows.rows(), rows.dim()) == (100, DIM) { Ok(()) } else { Err("other rows".into()) }
 }
 
 /// A file of faiss's is read as faiss reads it, and written again byte for byte.

@@ -3,6 +3,7 @@
     faiss_interop.py version                  fails where faiss, numpy or scikit-learn is missing
     faiss_interop.py write <options> <file>   builds an index with faiss and writes it; with --added N,M,... it is
                                               written to <file>.untrained, and with so many rows to <file>.N, ...
+    faiss_interop.py rows <file> <rows.npy>   saves the rows of an index, as this crate says of kinds that it does not read
     faiss_interop.py describe <file> <rows>   prints what faiss reads, as JSON, and writes its rows as raw float32
     faiss_interop.py search <file> <queries.npy> <ids> <distances> <k>:<nprobe>:<k_factor>...
                                               searches, and writes raw int64 and float32, one setting after the other
@@ -26,7 +27,7 @@ from importlib.metadata import version
 import faiss
 import numpy as np
 
-METRICS = {"L2": faiss.METRIC_L2, "InnerProduct": faiss.METRIC_INNER_PRODUCT}
+METRICS = {"L2": faiss.METRIC_L2, "InnerProduct": faiss.METRIC_INNER_PRODUCT, "L1": faiss.METRIC_L1}
 
 
 def ivf_of(index):
@@ -74,6 +75,7 @@ def write(args):
     if args.stage == "one-list":
         index.add(np.repeat(voice[:1], args.ntotal, axis=0))
     elif args.stage == "added":
+        voice[args.ntotal // 2 :][: args.nan] = np.nan
         index.add(voice)
     if args.direct_map:
         ivf.set_direct_map_type(getattr(faiss.DirectMap, args.direct_map))
@@ -100,6 +102,10 @@ def describe(args):
             }
         )
     )
+
+
+def rows(args):
+    np.save(args.rows, faiss.read_index(args.file).reconstruct_n())
 
 
 def search(args):
@@ -163,6 +169,7 @@ def main():
     command.add_argument("--dim", type=int, default=8)
     command.add_argument("--ntotal", type=int, default=100)
     command.add_argument("--added")
+    command.add_argument("--nan", type=int, default=0)
     command.add_argument("--nprobe", type=int, default=1)
     command.add_argument("--stage", choices=["untrained", "trained", "one-list", "added"], default="added")
     command.add_argument("--direct-map", choices=["Array", "Hashtable"])
@@ -173,6 +180,11 @@ def main():
     command.add_argument("file")
     command.add_argument("rows")
     command.set_defaults(run=describe)
+
+    command = commands.add_parser("rows")
+    command.add_argument("file")
+    command.add_argument("rows")
+    command.set_defaults(run=rows)
 
     command = commands.add_parser("search")
     command.add_argument("file")

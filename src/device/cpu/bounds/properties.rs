@@ -9,8 +9,11 @@ const DIM: usize = 160;
 const VECTORS: usize = 300;
 const ROWS: usize = 12;
 
-/// Vectors about 0, of length 1 or so, by number and coordinate.
-const KINDS: [(&str, fn(usize, usize) -> f32); 7] = [
+/// A value by number and coordinate.
+type Value = fn(usize, usize) -> f32;
+
+/// Vectors about 0, of length 1 or so.
+const KINDS: [(&str, Value); 7] = [
     ("a few directions and noise", |i, j| {
         (0..9).map(|d| wave(i * 31 + d * 17, 3) * ((j * (d + 1)) as f32 * 0.7).sin()).sum::<f32>()
             + 0.2 * wave(i * 57, j)
@@ -28,7 +31,7 @@ fn wave(i: usize, j: usize) -> f32 {
 }
 
 /// `count` vectors of a kind, numbered from `first` on, moved away from the origin and scaled.
-fn vectors(kind: fn(usize, usize) -> f32, first: usize, count: usize, offset: f32, scale: f32) -> Vec<f32> {
+fn vectors(kind: Value, first: usize, count: usize, offset: f32, scale: f32) -> Vec<f32> {
     let value = |i, j| scale * (offset * (1.0 + 0.3 * wave(1, j)) + kind(first + i, j));
     (0..count * DIM).map(|at| value(at / DIM, at % DIM)).collect()
 }

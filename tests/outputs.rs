@@ -86,6 +86,15 @@ fn rvcs_hard_link_gets_the_new_file() {
 }
 
 #[test]
+fn a_link_that_a_kill_left_unnamed_goes() {
+    let folder = rvc();
+    let left = folder.at("assets/indices/.rvc-gpu-index-0123abcd-xyz.part");
+    fs::hard_link(folder.at(ADDED), &left).unwrap();
+    let report = json(&folder, "build logs/voice --device cpu --nlist 4 --force --seed 1");
+    assert!(!left.exists() && !report["warnings"].to_string().contains("stays"), "{report}");
+}
+
+#[test]
 fn names_elsewhere_are_said_to_be_stale() {
     let folder = rvc();
     fs::create_dir(folder.at("backup")).unwrap();

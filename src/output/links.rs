@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Identity, folder_of, follow};
+use super::{Identity, folder_of, follow, part};
 
 /// Folders above a file in which RVC's own are looked for: `logs/voice/added.index`, `assets/indices/voice.index`.
 const LEVELS: usize = 4;
@@ -18,6 +18,8 @@ const LEVELS: usize = 4;
 #[derive(Default)]
 pub(super) struct OtherNames {
     pub found: Vec<PathBuf>,
+    /// Hidden ones, of a process that was killed before it gave them a name.
+    pub hidden: Vec<PathBuf>,
     /// How many more there are.
     elsewhere: u64,
 }
@@ -51,9 +53,12 @@ pub(super) fn other_names(target: &Path) -> OtherNames {
         // A symbolic link to the file is a file of its own.
         let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
         let linked = files.map(|entry| entry.path()).filter(|path| *path != own);
-        names.found.extend(linked.filter(|path| Identity::of(path).is_ok_and(|other| other == identity)));
+        let same = linked.filter(|path| Identity::of(path).is_ok_and(|other| other == identity));
+        let (hidden, found): (Vec<_>, Vec<_>) = same.partition(|path| part::is_part(path));
+        names.hidden.extend(hidden);
+        names.found.extend(found);
     }
-    names.elsewhere = (links - 1).saturating_sub(names.found.len() as u64);
+    names.elsewhere = (links - 1).saturating_sub((names.found.len() + names.hidden.len()) as u64);
     names
 }
 

@@ -40,7 +40,10 @@ pub(crate) fn write_file(
     fill: impl FnOnce(&mut BufWriter<&fs::File>) -> Result<()>,
 ) -> Result<()> {
     let target = target(path, existing)?;
-    let names = links::other_names(&target).found;
+    let links::OtherNames { found: names, hidden, .. } = links::other_names(&target);
+    for link in hidden {
+        let _ = fs::remove_file(link);
+    }
     names.iter().for_each(|name| part::sweep(name));
     let part = part_file(path, &target)?;
     let mut writer = BufWriter::with_capacity(1 << 20, part.file());

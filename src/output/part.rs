@@ -11,6 +11,7 @@ use tempfile::{Builder, NamedTempFile, PathPersistError};
 
 use super::{Existing, folder_of};
 
+const PREFIX: &str = ".rvc-gpu-index-";
 const SUFFIX: &str = ".part";
 /// Another process may take an unlocked file for one that was left behind; it does not do so again and again.
 const TRIES: usize = 16;
@@ -118,7 +119,13 @@ fn rename_unguarded(refused: PathPersistError, target: &Path) -> Result<(), Path
 /// Hidden files of one target have one beginning, whatever the length of its name.
 fn prefix(target: &Path) -> String {
     let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    format!(".rvc-gpu-index-{:08x}-", crc32fast::hash(name))
+    format!("{PREFIX}{:08x}-", crc32fast::hash(name))
+}
+
+/// True for a hidden file of this program.
+pub(super) fn is_part(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
 }
 
 /// An empty file with the mode and the owner of what `target` names, else as the umask has it.

@@ -64,7 +64,7 @@ const UNSAFE: [&str; 8] = [
 
 /// The files that hold a lock, a cell or a thread's workspace while other code runs, and what that is: never work for a
 /// thread pool.
-const HOLDERS: [(&str, &str); 10] = [
+const HOLDERS: [(&str, &str); 11] = [
     ("src/device/cpu/amx.rs", "asks the processor"),
     ("src/device/cpu/block_sums.rs", "asks the processor"),
     ("src/device/cpu/byte_products.rs", "asks the processor"),
@@ -72,6 +72,7 @@ const HOLDERS: [(&str, &str); 10] = [
     ("src/device/cpu/lookup_tables.rs", "a query's tables, on one thread"),
     ("src/device/cpu/select_topk.rs", "what `Room::lend` is given, on one thread"),
     ("src/index/refine.rs", "a query's re-ranking, on one thread"),
+    ("src/device/pool.rs", "threads are started"),
     ("src/device/gpu/mod.rs", "a queue of submissions, popped and pushed"),
     ("src/device/gpu/pipelines.rs", "a file is read"),
     ("src/selftest/oracle.rs", "a line is kept"),

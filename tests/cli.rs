@@ -68,10 +68,10 @@ fn an_experiment_gets_the_files_that_rvc_names() {
 fn names_follow_the_factory_and_the_version() {
     let folder = with_voice("voice-sample-v2", "声/モデル.npy");
     ok(&folder, "build 声/モデル.npy --device cpu --recipe tips --metric cosine --min-list 0");
-    let name = "added_L2norm_IVF31_Flat_nprobe_2_モデル.npy_v2.index";
+    let name = "added_L2norm_IVF31_Flat_ip_nprobe_2_モデル.npy_v2.index";
     assert_eq!(json(&folder, &format!("info 声/モデル.npy/{name}"))["kind"], "L2norm,IVF31,Flat");
     ok(&folder, "build 声/モデル.npy --device cpu --factory Flat --metric ip");
-    let info = json(&folder, "info 声/モデル.npy/added_Flat_モデル.npy_v2.index");
+    let info = json(&folder, "info 声/モデル.npy/added_Flat_ip_モデル.npy_v2.index");
     assert_eq!((&info["kind"], &info["metric"], &info["nlist"]), (&"Flat".into(), &"ip".into(), &Value::Null));
     assert!(!folder.at("声/モデル.npy/trained_Flat_モデル.npy_v2.index").exists());
 }

@@ -67,7 +67,11 @@ fn an_index_larger_than_the_memory_is_an_error_when_read() {
     folder.put("rows.npy", &npy_f32(256, &some_rows(60_000, 256)));
     folder.put("queries.npy", &npy_f32(256, &some_rows(10, 256)));
     ok(&folder, "build rows.npy --factory Flat --device cpu -q");
-    for line in ["info rows.index", "search rows.index queries.npy --device cpu", "eval rows.index --device cpu"] {
+    for line in [
+        "info rows.index",
+        "search rows.index queries.npy --device cpu",
+        "eval rows.index --queries queries.npy --device cpu",
+    ] {
         for megabytes in [50, 80, 110, 150] {
             ended(&run_after(&folder, &format!("ulimit -v {}", megabytes * 1000), line), line);
         }

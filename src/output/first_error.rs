@@ -36,7 +36,12 @@ impl<W> FirstError<W> {
 
 impl<W: Write> Write for FirstError<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = if self.error.is_some() { Ok(bytes.len()) } else { self.inner.write(bytes) };
+        let written = match &self.error {
+            Some(_) => Ok(bytes.len()),
+            None => self.inner.write(bytes),
+        };
+        let is_full = matches!(written, Ok(0)) && !bytes.is_empty();
+        let written = if is_full { Err(ErrorKind::WriteZero.into()) } else { written };
         let written = self.kept(written, bytes.len())?;
         self.at += written as u64;
         self.end = self.end.max(self.at);

@@ -153,6 +153,8 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let mut voice = NpyFiles::open(&args.inputs)?;
     let mut plan = Plan::new(args, &voice)?;
     let device = Device::select(&args.job.device)?;
+    // Drivers take some, too.
+    plan.check_memory()?;
 
     let mut progress = Progress::new(args.job.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
@@ -162,7 +164,7 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     }
     seconds.scan = clock.lap();
 
-    let Plan { mut index, clusters, min_list, tuning, mut outputs, warnings: foreseen } = plan;
+    let Plan { mut index, clusters, min_list, tuning, mut outputs, warnings: foreseen, .. } = plan;
     progress.warn_all(foreseen, &mut warnings);
     let planned = index.spec();
     let params = CompressParams { seed: args.seed, batch_rows: args.job.batch_rows(), ..CompressParams::default() };

@@ -23,6 +23,8 @@ pub struct Plan {
     pub tuning: Option<SearchParams>,
     pub outputs: Outputs,
     pub warnings: Vec<String>,
+    /// Bytes that the build takes.
+    memory: u64,
 }
 
 impl Plan {
@@ -37,7 +39,7 @@ impl Plan {
         let mut index = Index::new(&spec, metric, voice.dim())?;
         nprobe.map_or(Ok(()), |nprobe| index.set_nprobe(nprobe))?;
         args.k_factor.map_or(Ok(()), |factor| index.set_k_factor(factor))?;
-        check_memory(memory(args, &index, rows), "the index and what builds it")?;
+        let memory = memory(args, &index, rows);
         let (tuning, mut warnings) = tuning(args, &spec, rows)?;
         if rows < HOST_K {
             warnings.push(format!("a host asks for {HOST_K} rows, and the index has {rows}; add features"));
@@ -50,7 +52,14 @@ impl Plan {
             Outputs::longest(args, voice, &index, &spec)?.check(voice, Existing::Replace, false)?;
         }
         warnings.extend(outputs.stale_names());
-        Ok(Self { index, clusters, min_list, tuning, outputs, warnings })
+        let plan = Self { index, clusters, min_list, tuning, outputs, warnings, memory };
+        plan.check_memory()?;
+        Ok(plan)
+    }
+
+    /// Fails where the memory that the build takes is not free.
+    pub fn check_memory(&self) -> Result<()> {
+        check_memory(self.memory, "the index and what builds it")
     }
 }
 

@@ -3,10 +3,9 @@
 use super::{MAX_LINES, Source, UNSAFE, assert_none, sources, words};
 
 fn every_source() -> Vec<Source> {
-    [("src", "rs"), ("tests", "rs"), ("benches", "rs"), ("examples", "rs"), ("shaders", "wgsl")]
-        .into_iter()
-        .flat_map(|(folder, extension)| sources(folder, extension))
-        .collect()
+    let rust = ["src", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"].map(|folder| (folder, "rs"));
+    let all = rust.into_iter().chain([("shaders", "wgsl")]);
+    all.flat_map(|(folder, extension)| sources(folder, extension)).collect()
 }
 
 #[test]

@@ -175,6 +175,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_excess_worked_out_by_hand() {
+        // G = [[1.25, 0], [0, 0]]: λ = 1.25, and λ² − λ = 0.3125 bounds λ − 1.
+        assert_eq!(excess(&[&[1.0, 0.5], &[0.0, 0.0]], 2), 0.3125);
+        // Orthonormal, and none at all.
+        assert_eq!((excess(&[&[0.0, 1.0, 1.0, 0.0]], 2), excess(&[&[], &[]], 2)), (0.0, 0.0));
+        // Shorter than they might be: nothing is longer in them, and what is bounded is small.
+        assert!((excess(&[&[0.5, 0.0]], 2) - 0.1875).abs() < 1e-6);
+    }
+
+    #[test]
     fn directions_are_orthonormal_and_the_first_hold_the_most() {
         const DIM: usize = 150;
         let wave = |i: usize, j: usize| ((i * 7919 + j * 104_729 + i * j % 613) % 1009) as f32 / 504.5 - 1.0;
@@ -195,6 +205,7 @@ mod tests {
             squares(&products) / squares(&vectors)
         };
         assert!((held(&first) - energy).abs() < 0.05, "{} {energy}", held(&first));
+        assert!(excess(&[&first, &next], DIM) < 1e-5);
         assert!(held(&first) > 0.6 && held(&next) < 0.9 - held(&first) + 0.1 && held(&all) > 0.95);
     }
 }

@@ -69,7 +69,7 @@ impl Directions {
     /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
     pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
         let found = Self::of(vectors, dim, width_of_floats(dim), 0)?;
-        // What the shaders allow for; the subspace iteration leaves a tenth of it.
+        // What the shaders allow for.
         (excess(&[&found.rows], dim) <= rounding(dim) / 4.0).then_some(found)
     }
 

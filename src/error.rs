@@ -63,8 +63,8 @@ pub enum Error {
     },
     /// This machine has less memory free than the input needs.
     #[error(
-        "memory: {what} need {} MB, and {} MB are free; pass smaller batches (--batch-rows 1000), fewer rows (--compress), \
-         codes instead of rows (--factory PQx4fs), or raise the limit", .need / 1_000_000, .free / 1_000_000
+        "memory: {what} need {} MB, and {} MB are free; use codes instead of rows (--factory PQx4fs), fewer rows \
+         (--compress) or smaller batches (--batch-rows 1000), or raise the limit", .need / 1_000_000, .free / 1_000_000
     )]
     Memory {
         /// What was to be put there, in the plural: "the rows of the index".

@@ -54,7 +54,10 @@ fuzz_target!(|data: &[u8]| {
             search(mapped, seed);
             true
         }
-        (Err(error), Err(_)) => error.to_string().is_empty(),
+        (Err(error), Err(_)) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
         (Ok(_), Err(error)) => panic!("only mapping it fails: {error}"),
     }));
 });

@@ -19,7 +19,10 @@ fuzz_target!(|data: &[u8]| {
             check(files, path);
             true
         }
-        Err(error) => error.to_string().is_empty(),
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
     }));
 });
 

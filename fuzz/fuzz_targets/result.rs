@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use libfuzzer_sys::{fuzz_mutator, fuzz_target};
+use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 use rvc_gpu_index::Existing;
 use rvc_gpu_index::bench::{BenchResult, Report};
 use rvc_gpu_index_fuzz::{count, json_file, with_file};
@@ -13,14 +13,20 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     json_file::mutate(data, size, max_size, seed)
 });
 
-fuzz_target!(|data: &[u8]| {
-    count(with_file(data, |path| match BenchResult::read(path) {
+fuzz_target!(|data: &[u8]| -> Corpus {
+    let accepted = with_file(data, |path| match BenchResult::read(path) {
         Ok(result) => {
             check(&result, path);
             true
         }
-        Err(error) => error.to_string().is_empty(),
-    }));
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
+    });
+    count(accepted);
+    // Changes of what is refused are refused, too.
+    if accepted { Corpus::Keep } else { Corpus::Reject }
 });
 
 fn check(result: &BenchResult, path: &Path) {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rvc_gpu_index::factory::{IndexSpec, Ivf};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, ListCount, Recipe, SearchParams};
-use rvc_gpu_index::{Error, Existing, Result, check_memory, cluster, free_memory};
+use rvc_gpu_index::{Error, Existing, Result, check_memory, cluster};
 
 use super::build::BuildArgs;
 use super::hosts;
@@ -66,8 +66,7 @@ impl Plan {
 /// Bytes of memory that a build takes: for the index, and for what is there while it is filled.
 fn memory(args: &BuildArgs, index: &Index, rows: usize) -> u64 {
     let row_bytes = 4 * index.dim() as u64;
-    let usual = BATCH_BYTES.min(free_memory() / BATCHES_FREE);
-    let batch = args.job.batch_rows.map_or(usual, |rows| row_bytes.saturating_mul(rows.get() as u64));
+    let batch = args.job.batch_rows.map_or(LEAST_BATCH_BYTES, |rows| row_bytes.saturating_mul(rows.get() as u64));
     let neighbors = args.expand.map_or(0, |params| NEIGHBOR_BYTES * params.num_expand as u64);
     let batches = BATCHES * batch.min(row_bytes.saturating_mul(rows as u64));
     index.memory_to_fill(rows).saturating_add(neighbors.saturating_mul(rows as u64)).saturating_add(batches)
@@ -118,9 +117,8 @@ fn nprobe(args: &BuildArgs, spec: &IndexSpec, nlist: Option<usize>) -> Result<Op
     }
 }
 
-/// Rows of a batch on the CPU engine: so many bytes at most, and one part in so many of what is free.
-const BATCH_BYTES: u64 = 32 << 20;
-const BATCHES_FREE: u64 = 16;
+/// Rows of a batch where memory is short and nobody asks for a number.
+const LEAST_BATCH_BYTES: u64 = 1 << 20;
 /// One that is worked on, one that is read meanwhile, one on the device.
 const BATCHES: u64 = 3;
 /// An id and a distance.

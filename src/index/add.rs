@@ -73,12 +73,11 @@ impl Index {
         if !self.is_trained() {
             return Err(Error::parameter("add", "the index is not trained", "train it first"));
         }
-        let batch_rows = device.batch_plan(source.rows(), source.dim(), 1, batch_rows).batch_rows;
         let mut refined = self.refine.take();
         let kept = refined.as_ref().map_or(0, |refine| refine.rows.len());
         let mut added = match &mut refined {
             // The exact rows are those before the normalisation.
-            Some(refine) => append(refine.rows.to_mut(), source, batch_rows, progress),
+            Some(refine) => append(refine.rows.to_mut(), device, source, batch_rows, progress),
             None => Ok(()),
         };
         if added.is_ok() {
@@ -97,7 +96,7 @@ impl Index {
         device: &Device,
         source: &dyn FeatureSource,
         labels: Option<&[u32]>,
-        batch_rows: usize,
+        batch_rows: Option<usize>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
         let normalized = Normalized(source);
@@ -105,18 +104,18 @@ impl Index {
         let (dim, metric) = (self.dim, self.metric);
         let first_id = (self.ntotal() + self.unlisted) as i64;
         match &mut self.kind {
-            IndexKind::Flat { rows } => append(Arc::make_mut(rows), source, batch_rows, progress)?,
+            IndexKind::Flat { rows } => append(Arc::make_mut(rows), device, source, batch_rows, progress)?,
             IndexKind::IvfFlat(ivf) => {
                 let labels = match labels {
                     Some(labels) => Cow::Borrowed(labels),
                     None => {
                         let table = device.centroid_table(&ivf.centroids, dim, metric)?;
                         let report = |rows| progress(Progress::Assigning { rows });
-                        Cow::Owned(cluster::assign(device, source, &table, Some(batch_rows), report)?)
+                        Cow::Owned(cluster::assign(device, source, &table, batch_rows, report)?)
                     }
                 };
                 let mut grown = ivf.lists.grown(&labels, first_id)?;
-                for_each_batch(source, batch_rows, |start, batch| {
+                in_batches(device, source, batch_rows, |start, batch| {
                     grown.put(batch);
                     progress(Progress::Adding { rows: start + batch.len() / dim });
                     Ok(())
@@ -143,16 +142,29 @@ impl Index {
     }
 }
 
+/// Hands over all rows of `source` as [`for_each_batch`] does. Where nobody asks for a number, batches are planned by the
+/// memory that is free now: the index has made room for its rows before.
+fn in_batches(
+    device: &Device,
+    source: &dyn FeatureSource,
+    batch_rows: Option<usize>,
+    each: impl FnMut(usize, &[f32]) -> Result<()>,
+) -> Result<()> {
+    let plan = device.batch_plan(source.rows(), source.dim(), 1, batch_rows);
+    for_each_batch(source, plan.batch_rows, each)
+}
+
 /// Appends all rows of `source`; none where it fails.
 fn append(
     rows: &mut Vec<f32>,
+    device: &Device,
     source: &dyn FeatureSource,
-    batch_rows: usize,
+    batch_rows: Option<usize>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let kept = rows.len();
     memory::reserve(rows, source.rows().saturating_mul(source.dim()), "the rows of the index")?;
-    let copied = for_each_batch(source, batch_rows, |start, batch| {
+    let copied = in_batches(device, source, batch_rows, |start, batch| {
         rows.extend_from_slice(batch);
         progress(Progress::Adding { rows: start + batch.len() / source.dim() });
         Ok(())
@@ -188,13 +200,13 @@ fn encode(
     source: &dyn FeatureSource,
     pq: &ProductQuantizer,
     coarse: Option<Coarse<'_>>,
-    batch_rows: usize,
+    batch_rows: Option<usize>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Vec<u32>, Vec<u8>)> {
     let codebooks = device.codebooks(pq.codebooks(), pq.m())?;
     let mut labels = Vec::new();
     let mut codes = memory::with_capacity(source.rows() * pq.code_size(), "the codes of the index")?;
-    for_each_batch(source, batch_rows, |start, batch| {
+    in_batches(device, source, batch_rows, |start, batch| {
         let rows = device.upload(batch, source.dim())?;
         let lists = coarse.as_ref().map(|coarse| coarse.lists(device, &rows, start)).transpose()?;
         let residuals_of = match (&lists, &coarse) {

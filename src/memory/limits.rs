@@ -8,8 +8,8 @@ use sysinfo::{MemoryRefreshKind, System};
 
 /// Address space that the C library reserves for a thread that allocates.
 const ARENA: u64 = 64 << 20;
-/// Beside one a core: what reads ahead, and what waits for signals.
-const OTHER_THREADS: u64 = 2;
+/// Beside one a core: what reads ahead, and what waits for signals; one of those that are there may not have allocated yet.
+const OTHER_THREADS: u64 = 3;
 
 /// Bytes that this process can have without making others swap; 0 where the system does not tell.
 pub fn free_memory() -> u64 {

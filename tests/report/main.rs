@@ -64,6 +64,22 @@ fn recall_as_a_plot_of_its_own() {
 }
 
 #[test]
+fn what_no_document_may_hold_is_left_out_of_names() {
+    let [(name, mut result), ..] = fixtures::results();
+    result["workload"]["name"] = "ten \0minutes\u{1b}[1m\u{ffff}".into();
+    result["devices"][0]["info"]["name"] = "GPU\u{8}\u{9f}".into();
+    let folder = folder(&[(name, result)]);
+    ok(&folder, &format!("report {name} -o page.html --svg recall.svg"));
+    let svg = text(&folder.bytes("recall.svg"));
+    assert!(
+        roxmltree::Document::parse(&svg).is_ok() && svg.contains("ten \u{fffd}minutes\u{fffd}[1m\u{fffd}"),
+        "{svg}"
+    );
+    let page = text(&folder.bytes("page.html"));
+    assert!(page.contains("GPU\u{fffd}\u{fffd}") && !page.contains(['\0', '\u{1b}', '\u{8}', '\u{9f}', '\u{ffff}']));
+}
+
+#[test]
 fn a_plot_that_cannot_be() {
     let [server, (laptop, mut other), _] = fixtures::results();
     other["workload"]["rows"] = 60_000.into();

@@ -48,9 +48,18 @@ fn svg(size: (u32, u32), draw: impl FnOnce(&Area) -> Result<(), String>) -> Resu
         draw(&area).and_then(|()| area.present().map_err(|error| error.to_string()))
     };
     match drawn {
-        Ok(()) => Ok(svg),
+        Ok(()) => Ok(printable(svg)),
         Err(error) => Err(Error::parameter("svg", format!("cannot be drawn: {error}"), "leave it out")),
     }
+}
+
+/// A document with U+FFFD for what neither XML nor HTML may hold. Names of devices and work come from files.
+pub(super) fn printable(document: String) -> String {
+    let kept = |c: char| matches!(c, '\t' | '\n') || !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    if document.chars().all(kept) {
+        return document;
+    }
+    document.chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Pixels between the axes and the edges of a plot.

@@ -6,7 +6,7 @@ use super::Run;
 use super::series::{self, Series};
 use super::table::Table;
 use super::{plots, tables};
-use crate::bench::plot::swatch;
+use crate::bench::plot::{printable, swatch};
 use crate::bench::result::SCHEMA;
 use crate::error::Result;
 
@@ -74,7 +74,7 @@ pub fn page(runs: &[Run]) -> Result<String> {
             body { (body) }
         }
     };
-    Ok(page.into_string())
+    Ok(printable(page.into_string()))
 }
 
 impl<'a> Section<'a> {

@@ -62,6 +62,17 @@ fn a_limit_of_address_space_ends_in_an_error_that_names_the_need() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_voice_larger_than_the_memory_is_compressed() {
+    let folder = Folder::new();
+    // 100 MB of rows.
+    folder.put("rows.npy", &npy_f32(256, &some_rows(100_000, 256)));
+    let line = "compress rows.npy -o new.npy --clusters 1000 --device cpu -q";
+    let output = run_after(&folder, "ulimit -d 80000", line);
+    assert!(output.status.success(), "{} {}", output.status, text(&output.stderr));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn an_index_larger_than_the_memory_is_an_error_when_read() {
     let folder = Folder::new();
     folder.put("rows.npy", &npy_f32(256, &some_rows(60_000, 256)));

@@ -6,11 +6,12 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::Result;
 use crate::features::FeatureSource;
-use crate::memory;
 
 /// Rows side by side that come into a batch together, one read instead of as many. Longer runs are of one sound, and a
 /// batch of them shows less of the voice.
 const RUN: usize = 4;
+/// Bytes of rows that are read at a time where most are picked from.
+const SPAN_BYTES: usize = 2 << 20;
 
 /// Distinct rows of another source, in their order there.
 pub(crate) struct RowSample<'a> {
@@ -38,6 +39,23 @@ impl<'a> RowSample<'a> {
         drawn.iter_mut().for_each(|row| *row = self.rows[*row]);
         Self { source: self.source, rows: drawn }
     }
+
+    /// Reads rows that lie close to each other, span by span with all that is between.
+    fn pick(&self, mut asked: &[usize], out: &mut [f32]) -> Result<()> {
+        let dim = self.dim();
+        let span_rows = (SPAN_BYTES / (4 * dim)).max(1);
+        let (mut span, mut out) = (Vec::new(), out.chunks_exact_mut(dim));
+        while let Some(first) = asked.first() {
+            let (now, later) = asked.split_at(asked.partition_point(|row| row - first < span_rows));
+            span.resize((now[now.len() - 1] - first + 1) * dim, 0.0);
+            self.source.read(*first, &mut span)?;
+            for (row, out) in now.iter().zip(&mut out) {
+                out.copy_from_slice(&span[(row - first) * dim..][..dim]);
+            }
+            asked = later;
+        }
+        Ok(())
+    }
 }
 
 impl FeatureSource for RowSample<'_> {
@@ -54,13 +72,7 @@ impl FeatureSource for RowSample<'_> {
         let asked = &self.rows[start..start + out.len() / dim];
         let (Some(first), Some(last)) = (asked.first(), asked.last()) else { return Ok(()) };
         if last - first < 4 * asked.len() {
-            // Dense samples are picked from one read of all that lies between.
-            let mut span = memory::zeros((last - first + 1) * dim, "rows of a batch")?;
-            self.source.read(*first, &mut span)?;
-            for (out, row) in out.chunks_exact_mut(dim).zip(asked) {
-                out.copy_from_slice(&span[(row - first) * dim..][..dim]);
-            }
-            return Ok(());
+            return self.pick(asked, out);
         }
         let mut rest = out;
         for run in asked.chunk_by(|a, b| a + 1 == *b) {
@@ -119,6 +131,17 @@ mod tests {
         let draw = |seed| RowSample::draw(&source, 100, &mut ChaCha8Rng::seed_from_u64(seed)).rows;
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn close_rows_are_picked_from_several_reads() {
+        let dim = SPAN_BYTES / 4 / 5; // five rows a span
+        let values: Vec<f32> = (0..40 * dim).map(|i| (i / dim) as f32).collect();
+        let source = MemoryRows::new(&values, dim).unwrap();
+        let rows = vec![0, 4, 5, 9, 10, 11, 19, 20, 31, 39];
+        let mut out = vec![-1.0; rows.len() * dim];
+        RowSample::of(&source, rows.clone()).read(0, &mut out).unwrap();
+        assert!(out.chunks(dim).zip(&rows).all(|(out, &row)| out.iter().all(|x| *x == row as f32)));
     }
 
     #[test]

@@ -27,13 +27,21 @@ pub fn check_memory(bytes: u64, what: &'static str) -> Result<()> {
         return Ok(());
     }
     let wanted = bytes.saturating_add(SPARE);
-    let free = limits::free_with_swap();
+    if is_free(wanted) {
+        return Ok(());
+    }
+    limits::return_freed();
+    if is_free(wanted) { Ok(()) } else { Err(short(bytes, what)) }
+}
+
+/// Whether so many bytes are to be had, by what the system tells and by asking for them.
+fn is_free(bytes: u64) -> bool {
     let mut probe = Vec::<u8>::new();
-    let had = usize::try_from(wanted).is_ok_and(|wanted| probe.try_reserve_exact(wanted).is_ok());
+    let had = usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok());
     // A probe that nobody looks at would be optimised away.
     black_box(&mut probe);
     drop(probe);
-    if had && free.is_none_or(|free| wanted <= free) { Ok(()) } else { Err(short(bytes, what)) }
+    had && limits::free_with_swap().is_none_or(|free| bytes <= free)
 }
 
 fn short(need: u64, what: &'static str) -> Error {

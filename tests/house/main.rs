@@ -51,7 +51,7 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// The files that may say `unsafe`.
-const UNSAFE: [&str; 8] = [
+const UNSAFE: [&str; 9] = [
     "src/device/cpu/amx.rs",
     "src/device/cpu/block_sums.rs",
     "src/device/cpu/byte_products.rs",
@@ -59,6 +59,7 @@ const UNSAFE: [&str; 8] = [
     "src/device/gpu/pipeline_cache.rs",
     "src/index/mapped_floats.rs",
     "src/main.rs",
+    "src/memory/limits.rs",
     "tests/kernel_stats/radv.rs",
 ];
 

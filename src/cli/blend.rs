@@ -11,11 +11,11 @@ use rvc_gpu_index::retrieval::{BlendParams, Blended, Blender};
 use rvc_gpu_index::{Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
-use super::asked::{Asked, BATCH_ROWS, unlisted};
-use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
 use super::progress::Progress;
+use super::query_args::{BATCH_ROWS, QueryArgs, unlisted};
 use super::report::{DeviceName, WrittenFile, line};
+use super::run_args::{Clock, RunArgs};
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index blend voice.index frames.npy -o blended.npy
@@ -41,12 +41,12 @@ pub struct BlendArgs {
     #[arg(long, value_name = "POWER", default_value = "2", allow_negative_numbers = true)]
     power: f32,
     #[command(flatten)]
-    asked: Asked,
+    query: QueryArgs,
     /// .npy file to write the blended frames to
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -82,19 +82,19 @@ struct Seconds {
 
 pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     let mut frames = NpyFiles::open(&[&args.features])?;
-    check_free(&args.output, args.job.existing())?;
+    check_free(&args.output, args.run.existing())?;
     check_no_input(&args.output, frames.paths().chain([args.index.as_path()]))?;
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     let index = faiss::map_index(&args.index)?;
     seconds.load = clock.lap();
-    let nprobe = args.asked.check((&args.index, &index), (&args.features, &frames))?;
-    let device = Device::select(&args.job.device)?;
-    let mut progress = Progress::new(args.job.quiet);
+    let nprobe = args.query.check((&args.index, &index), (&args.features, &frames))?;
+    let device = Device::select(&args.run.device)?;
+    let mut progress = Progress::new(args.run.quiet);
     progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
     progress.warn_all(unlisted(&args.index, &index).into_iter().collect(), &mut warnings);
     // Frames have their places in time, so that those of NaN stay unless they are to go.
-    let dropped_frames = match args.job.skip_non_finite {
-        true => args.job.check_finite(&mut frames, &mut progress, &mut warnings)?,
+    let dropped_frames = match args.run.skip_non_finite {
+        true => args.run.check_finite(&mut frames, &mut progress, &mut warnings)?,
         false => 0,
     };
 
@@ -102,7 +102,7 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     let blender = Blender::new(Searcher::new(index, &device)?);
     seconds.resident = clock.lap();
     let blended = blend(args, &blender, &frames, &mut progress)?;
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     if blended.passed_through > 0 {
         let frames = frames.rows();
         let warning =
@@ -111,7 +111,7 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
     }
     seconds.blend = clock.lap();
     let out = MemoryRows::new(&blended.frames, frames.dim())?;
-    write_npy(&args.output, args.job.existing(), &out, BATCH_ROWS)?;
+    write_npy(&args.output, args.run.existing(), &out, BATCH_ROWS)?;
     seconds.write = clock.lap();
 
     let index = blender.searcher().index();
@@ -124,9 +124,9 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
         dropped_frames,
         untouched: blended.passed_through,
         without_neighbors: blended.without_neighbors,
-        k: args.asked.k,
+        k: args.query.k,
         nprobe,
-        k_factor: args.asked.k_factor(index),
+        k_factor: args.query.k_factor(index),
         index_rate: args.index_rate,
         power: args.power,
         seconds,
@@ -138,8 +138,8 @@ pub fn run(args: &BlendArgs) -> Result<BlendReport> {
 fn blend(args: &BlendArgs, blender: &Blender, frames: &NpyFiles, progress: &mut Progress) -> Result<Blended> {
     let mut all = Blended::default();
     let BlendArgs { index_rate, power, .. } = *args;
-    let params = BlendParams { k: args.asked.k, index_rate, power, search: args.asked.params() };
-    for_each_batch(frames, args.job.batch_rows().unwrap_or(BATCH_ROWS), |start, batch| {
+    let params = BlendParams { k: args.query.k, index_rate, power, search: args.query.params() };
+    for_each_batch(frames, args.run.batch_rows().unwrap_or(BATCH_ROWS), |start, batch| {
         let blended = blender.blend(batch, &params)?;
         all.frames.extend(blended.frames);
         all.passed_through += blended.passed_through;

@@ -2,96 +2,24 @@
 
 use std::fmt::{self, Display};
 use std::mem;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
-use clap::Args;
 use rvc_gpu_index::cluster::{CompressParams, Compressed, KMeansParams, Training};
 use rvc_gpu_index::device::{Device, PQ_CENTROIDS};
-use rvc_gpu_index::factory::{IndexSpec, Metric, Similarity};
+use rvc_gpu_index::factory::Metric;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles, write_npy};
-use rvc_gpu_index::index::{Index, ListCount, Progress as At, Recipe, Refine, SearchParams, Tuned};
+use rvc_gpu_index::index::{Index, Progress as At, Refine, SearchParams, Tuned};
 use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Existing, Result, faiss};
 use serde::Serialize;
 
-use super::compress::{CompressTo, compress};
+use super::build_args::BuildArgs;
+use super::compress::compress;
 use super::expand::expanded;
-use super::job::{Clock, JobArgs, WRITE_ROWS};
 use super::outputs::Outputs;
-use super::plan::{OrAuto, Plan};
+use super::plan::Plan;
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
-
-const EXAMPLES: &str = "Examples:
-  rvc-gpu-index build logs/my-voice
-      writes trained_IVF…_my-voice_v2.index and added_IVF…_my-voice_v2.index into logs/my-voice, as RVC does
-  rvc-gpu-index build features/ -o voice.index --metric cosine --nlist 4sqrt --nprobe 4
-  rvc-gpu-index build logs/my-voice --recipe quality
-      writes added_PQ…x4fs_RFlat_kf…_my-voice_v2.index: 4-bit codes, and exact rows that re-rank what they find, tuned to
-      find 99 % of the nearest rows
-  rvc-gpu-index build features/ -o expanded.index --expand 3,3
-  rvc-gpu-index build logs/my-voice --compress auto --save-total-fea
-      indexes 10,000 representative rows where the voice has more than 200,000, as RVC does
-  rvc-gpu-index build 0.npy 1.npy -o voice.index --factory IVF1024,Flat --device cpu --json";
-
-/// Build an index from the features of a voice
-#[derive(Args)]
-#[command(after_help = EXAMPLES)]
-pub struct BuildArgs {
-    /// Experiment folder of RVC (with 3_feature256, 3_feature768 or 3_feature1024 in it), Applio or RVC_CLI, folder of .npy
-    /// files, or .npy files
-    #[arg(required = true, value_name = "INPUT")]
-    pub inputs: Vec<PathBuf>,
-    /// Index file to write [default: RVC's names in an experiment folder, else INPUT.index]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Index to build, as faiss names it: Flat, IVF1024,Flat, PQ384x4fs, IVF1024,PQ128x4fs; with L2norm, before or ,RFlat
-    /// behind; IVF,Flat leaves the number of lists to --nlist, PQx4fs means half as many parts as columns [default:
-    /// IVF,Flat, for the recipe quality PQx4fs,RFlat]
-    #[arg(long, value_name = "FACTORY")]
-    pub factory: Option<IndexSpec>,
-    /// What near means: l2, ip (inner product) or cosine (which puts L2norm before the index)
-    #[arg(long, value_name = "METRIC", default_value = "l2")]
-    pub metric: Similarity,
-    /// What auto means for N rows: rvc (nlist min(16·√N, N/39), nprobe 1), tips (nlist N/39, nprobe nlist^0.3) or quality
-    /// (what finds 99 % of the nearest 8 rows, measured on rows held back)
-    #[arg(long, value_name = "RECIPE", default_value = "rvc")]
-    pub recipe: Recipe,
-    /// Number of lists: a number, auto, n/39, 4sqrt (4·√N) or 16sqrt
-    #[arg(long, value_name = "N", default_value = "auto")]
-    pub nlist: OrAuto<ListCount>,
-    /// Lists that a search visits, kept in the file: a number or auto
-    #[arg(long, value_name = "N", default_value = "auto")]
-    pub nprobe: OrAuto<NonZeroUsize>,
-    /// Candidates a neighbour that an index with RFlat re-ranks, kept in the file [default: 1, or what the recipe quality
-    /// measures]
-    #[arg(long, value_name = "FACTOR")]
-    pub k_factor: Option<f32>,
-    /// Dissolve lists of fewer rows, which then fall to the next nearest ones: where a search visits one list, a live
-    /// host finds its 8 rows there [default: 8 for an experiment folder, else 0]
-    #[arg(long, value_name = "N")]
-    pub min_list: Option<usize>,
-    /// Passes of the k-means that finds the lists
-    #[arg(long, value_name = "N", default_value = "10")]
-    pub iterations: NonZeroUsize,
-    /// Seed of the k-means: one seed on one device gives one file
-    #[arg(long, value_name = "N", default_value_t = KMeansParams::default().seed)]
-    pub seed: u64,
-    /// Index representative rows instead of all: auto (RVC's rule, 10,000 where there are more than 200,000), a number, or
-    /// off, by which the index keeps the voice's own frames; RVC's file names and layout are the same either way
-    #[arg(long, value_name = "N", default_value = "off")]
-    pub compress: CompressTo,
-    /// Build over rows that are each replaced by the sum of their K nearest rows, times their cosine to the power of
-    /// ALPHA (alpha query expansion); such rows have unit length. It helps some voices and hurts others
-    #[arg(long, value_name = "ALPHA,K", allow_hyphen_values = true)]
-    pub expand: Option<ExpandParams>,
-    /// Write total_fea.npy, all rows that the index is built over as one matrix, too
-    #[arg(long)]
-    pub save_total_fea: bool,
-    #[command(flatten)]
-    pub job: JobArgs,
-}
+use super::run_args::{Clock, RunArgs, WRITE_ROWS};
 
 #[derive(Serialize)]
 pub struct BuildReport {
@@ -152,13 +80,13 @@ struct Seconds {
 pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let mut voice = NpyFiles::open(&args.inputs)?;
     let mut plan = Plan::new(args, &voice)?;
-    let device = Device::select(&args.job.device)?;
+    let device = Device::select(&args.run.device)?;
     // Drivers take some, too.
     plan.check_memory()?;
 
-    let mut progress = Progress::new(args.job.quiet);
+    let mut progress = Progress::new(args.run.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
-    let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
+    let dropped_rows = args.run.check_finite(&mut voice, &mut progress, &mut warnings)?;
     if dropped_rows > 0 {
         plan = Plan::new(args, &voice)?;
     }
@@ -167,12 +95,12 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     let Plan { mut index, clusters, min_list, tuning, mut outputs, warnings: foreseen, .. } = plan;
     progress.warn_all(foreseen, &mut warnings);
     let planned = index.spec();
-    let params = CompressParams { seed: args.seed, batch_rows: args.job.batch_rows(), ..CompressParams::default() };
+    let params = CompressParams { seed: args.seed, batch_rows: args.run.batch_rows(), ..CompressParams::default() };
     let compressed = clusters.map(|left| compress(&device, &voice, left, &params, &mut progress)).transpose()?;
     let left = compressed.as_ref().map(|left| MemoryRows::new(&left.centroids, voice.dim())).transpose()?;
     let rows: &dyn FeatureSource = left.as_ref().map_or(&voice, |left| left);
     seconds.compress = clock.lap();
-    let expanded = args.expand.map(|params| expanded(&device, rows, rows, params, &args.job, &mut progress));
+    let expanded = args.expand.map(|params| expanded(&device, rows, rows, params, &args.run, &mut progress));
     let expanded = expanded.transpose()?;
     let rows: &dyn FeatureSource = expanded.as_ref().map_or(rows, |expanded| expanded);
     seconds.expand = clock.lap();
@@ -190,15 +118,15 @@ pub fn run(args: &BuildArgs) -> Result<BuildReport> {
     if let Some(tuned) = &tuned {
         progress.warn_all(tuned.warnings.clone(), &mut warnings);
         outputs = Outputs::new(args, &voice, &index, &planned)?;
-        outputs.check(&voice, args.job.existing(), true)?;
+        outputs.check(&voice, args.run.existing(), true)?;
         if let (Some(trained), Some(nprobe)) = (&mut trained, tuned.nprobe) {
             trained.set_nprobe(nprobe)?;
             trained.set_k_factor(tuned.k_factor)?;
         }
     }
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.tune = clock.lap();
-    write(&outputs, trained.as_ref(), &index, rows, args.job.existing())?;
+    write(&outputs, trained.as_ref(), &index, rows, args.run.existing())?;
     seconds.write = clock.lap();
 
     Ok(BuildReport {
@@ -231,7 +159,7 @@ fn train(
     progress: &mut Progress,
 ) -> Result<Training> {
     let iterations = args.iterations.get();
-    let batch_rows = args.job.batch_rows();
+    let batch_rows = args.run.batch_rows();
     let params = KMeansParams { iterations, seed: args.seed, batch_rows, labels: true, ..KMeansParams::default() };
     let sampled = index.nlist().unwrap_or(1).saturating_mul(params.max_rows_per_centroid).min(rows.rows());
     let total = sampled.saturating_mul(iterations);
@@ -259,7 +187,7 @@ fn dissolve(
     progress: &mut Progress,
 ) -> Result<usize> {
     let total = rows.rows();
-    let dissolved = index.dissolve_short_lists(device, rows, labels, min_list, args.job.batch_rows(), &mut |at| {
+    let dissolved = index.dissolve_short_lists(device, rows, labels, min_list, args.run.batch_rows(), &mut |at| {
         if let At::Assigning { rows } = at {
             progress.at("balancing", rows, total);
         }
@@ -276,7 +204,7 @@ fn add(
     progress: &mut Progress,
 ) -> Result<()> {
     let total = rows.rows();
-    let added = index.add_labelled(device, rows, labels, args.job.batch_rows(), &mut |at| match at {
+    let added = index.add_labelled(device, rows, labels, args.run.batch_rows(), &mut |at| match at {
         At::Assigning { rows } => progress.at("assigning", rows, total),
         At::Adding { rows } => progress.at("adding", rows, total),
         At::Training { .. } | At::TrainingCodes { .. } => {}
@@ -294,7 +222,7 @@ fn tune(
 ) -> Result<Tuned> {
     let rows = index.ntotal();
     let compared = |done| progress.at("measuring", done, rows);
-    let tuned = index.tune(device, fixed, args.seed, args.job.batch_rows(), compared);
+    let tuned = index.tune(device, fixed, args.seed, args.run.batch_rows(), compared);
     progress.finish();
     tuned
 }

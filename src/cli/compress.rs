@@ -3,19 +3,18 @@
 use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
 use rvc_gpu_index::cluster::{self, CompressParams, Compressed, Method};
 use rvc_gpu_index::device::Device;
 use rvc_gpu_index::features::{FeatureSource, MemoryRows, NpyFiles, write_npy};
-use rvc_gpu_index::{Error, Result, check_free, stale_names};
+use rvc_gpu_index::{Result, check_free, stale_names};
 use serde::Serialize;
 
-use super::job::{Clock, JobArgs, WRITE_ROWS};
 use super::outputs::check_no_input;
 use super::progress::Progress;
 use super::report::{DeviceName, WrittenFile, line};
+use super::run_args::{Clock, RunArgs, WRITE_ROWS};
 
 /// Rows that the quantisation error is measured on: its mean over so many moves by less than a percent from draw to draw.
 const MEASURED_ROWS: usize = 65_536;
@@ -51,7 +50,7 @@ pub struct CompressArgs {
     #[arg(long, value_name = "N", default_value_t = CompressParams::default().seed)]
     pub seed: u64,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -87,18 +86,18 @@ pub fn run(args: &CompressArgs) -> Result<CompressReport> {
     let clusters = args.clusters.get();
     cluster::check_clusters(voice.rows(), clusters)?;
     check_no_input(&args.output, voice.paths())?;
-    check_free(&args.output, args.job.existing())?;
-    let device = Device::select(&args.job.device)?;
+    check_free(&args.output, args.run.existing())?;
+    let device = Device::select(&args.run.device)?;
 
-    let mut progress = Progress::new(args.job.quiet);
+    let mut progress = Progress::new(args.run.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
-    let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
+    let dropped_rows = args.run.check_finite(&mut voice, &mut progress, &mut warnings)?;
     cluster::check_clusters(voice.rows(), clusters)?;
     seconds.scan = clock.lap();
 
     let iterations = args.iterations.map_or(args.method.default_iterations(), NonZeroUsize::get);
-    let batch_rows = args.job.batch_rows();
+    let batch_rows = args.run.batch_rows();
     let params = CompressParams { method: args.method, iterations, seed: args.seed, batch_rows };
     let Compressed { centroids, passes, .. } = compress(&device, &voice, clusters, &params, &mut progress)?;
     seconds.compress = clock.lap();
@@ -107,9 +106,9 @@ pub fn run(args: &CompressArgs) -> Result<CompressReport> {
     let measured = |done| progress.at("measuring", done, total);
     let error = cluster::quantization_error(&device, &voice, &centroids, MEASURED_ROWS, &params, measured)?;
     progress.finish();
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.measure = clock.lap();
-    write_npy(&args.output, args.job.existing(), &MemoryRows::new(&centroids, voice.dim())?, WRITE_ROWS)?;
+    write_npy(&args.output, args.run.existing(), &MemoryRows::new(&centroids, voice.dim())?, WRITE_ROWS)?;
     seconds.write = clock.lap();
 
     Ok(CompressReport {
@@ -143,44 +142,6 @@ pub fn compress(
     });
     progress.finish();
     compressed
-}
-
-/// What `build --compress` is asked for.
-#[derive(Clone, Copy)]
-pub enum CompressTo {
-    Off,
-    /// By RVC's rule.
-    Auto,
-    Clusters(NonZeroUsize),
-}
-
-impl CompressTo {
-    /// The rows to be left of `rows` rows; None where they stay as they are.
-    pub fn clusters(self, rows: usize) -> Result<Option<usize>> {
-        let clusters = match self {
-            CompressTo::Off => None,
-            CompressTo::Auto => cluster::rvc_clusters(rows),
-            CompressTo::Clusters(clusters) => Some(clusters.get()),
-        };
-        clusters.map_or(Ok(()), |clusters| cluster::check_clusters(rows, clusters))?;
-        Ok(clusters)
-    }
-}
-
-impl FromStr for CompressTo {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "off" => Ok(CompressTo::Off),
-            "auto" => Ok(CompressTo::Auto),
-            _ => text.parse().map(CompressTo::Clusters).map_err(|_| Error::Parameter {
-                name: "compress",
-                found: format!("{text:?} is no number of rows to be left"),
-                remedy: "choose off, auto or a number of at least 1".into(),
-            }),
-        }
-    }
 }
 
 impl Display for CompressReport {

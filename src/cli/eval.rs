@@ -12,15 +12,15 @@ use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Result, check_free, faiss, write_bytes};
 use serde::Serialize;
 
-use super::asked::check_fits;
 use super::expand::expanded;
 use super::grid::{self, GridArgs};
-use super::job::{Clock, JobArgs};
+use super::ground_truth_args::{GroundTruthArgs, source};
 use super::outputs::check_no_input;
 use super::progress::Progress;
+use super::query_args::check_fits;
 use super::report::{DeviceName, WrittenFile, line};
+use super::run_args::{Clock, RunArgs};
 use super::search::not_unit;
-use super::truth::{TruthArgs, source};
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index eval voice.index --queries frames.npy
@@ -37,7 +37,7 @@ of three times and more that all queries are asked, 4,096 at a time. Ask with fr
 #[command(after_help = EXAMPLES)]
 pub struct EvalArgs {
     #[command(flatten)]
-    truth: TruthArgs,
+    truth: GroundTruthArgs,
     /// Queries: a .npy file, a row a query
     #[arg(long, value_name = "FILE")]
     queries: PathBuf,
@@ -50,7 +50,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -85,7 +85,7 @@ struct Seconds {
 pub fn run(args: &EvalArgs) -> Result<EvalReport> {
     let (mut queries, mut base) = (NpyFiles::open(&[&args.queries])?, args.truth.base()?);
     if let Some(svg) = &args.svg {
-        check_free(svg, args.job.existing())?;
+        check_free(svg, args.run.existing())?;
         let inputs = queries.paths().chain(base.iter().flat_map(NpyFiles::paths));
         check_no_input(svg, inputs.chain([args.truth.index.as_path()]))?;
     }
@@ -95,10 +95,10 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
     let settings = args.grid.settings(&index, args.truth.k)?;
     check_fits((&args.truth.index, &index), (&args.queries, &queries))?;
     args.expand.map_or(Ok(()), |params| params.check_for(index.ntotal()))?;
-    let device = Device::select(&args.job.device)?;
-    let mut progress = Progress::new(args.job.quiet);
-    args.truth.check(&index, base.as_mut(), &args.job, &mut progress, &mut warnings)?;
-    let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
+    let device = Device::select(&args.run.device)?;
+    let mut progress = Progress::new(args.run.quiet);
+    args.truth.check(&index, base.as_mut(), &args.run, &mut progress, &mut warnings)?;
+    let dropped_queries = args.run.check_finite(&mut queries, &mut progress, &mut warnings)?;
 
     clock.lap();
     let searcher = Searcher::new(index, &device)?;
@@ -106,7 +106,7 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
     seconds.resident = clock.lap();
     let total = searcher.index().ntotal();
     let compared = |done| progress.at("comparing", done, total);
-    let truth = GroundTruth::new(&searcher, &queries, source(&base), args.truth.k, args.job.batch_rows(), compared)?;
+    let truth = GroundTruth::new(&searcher, &queries, source(&base), args.truth.k, args.run.batch_rows(), compared)?;
     progress.finish();
     seconds.exact = clock.lap();
     let asked = asked(args, &searcher, &device, &queries, &mut progress, &mut warnings)?;
@@ -117,7 +117,7 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
         progress.at("searching", evaluated.len() * queries.rows(), settings.len() * queries.rows());
     }
     progress.finish();
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
 
     let index = searcher.index();
@@ -136,7 +136,7 @@ pub fn run(args: &EvalArgs) -> Result<EvalReport> {
         warnings,
     };
     if let Some(svg) = &args.svg {
-        write_bytes(svg, report.plot(&args.truth.index).document()?.as_bytes(), args.job.existing())?;
+        write_bytes(svg, report.plot(&args.truth.index).document()?.as_bytes(), args.run.existing())?;
         report.file = Some(WrittenFile::at(svg)?);
     }
     Ok(report)
@@ -157,7 +157,7 @@ fn asked(
         Some(params) => {
             let rows = searcher.rows();
             progress.warn_all(not_unit(searcher.index(), &rows)?, warnings);
-            expanded(device, queries, &rows, params, &args.job, progress)?.read(0, &mut asked)?;
+            expanded(device, queries, &rows, params, &args.run, progress)?.read(0, &mut asked)?;
         }
     }
     Ok(asked)

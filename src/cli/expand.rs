@@ -10,11 +10,11 @@ use rvc_gpu_index::retrieval::{ExpandParams, Expanded};
 use rvc_gpu_index::{Result, check_free, stale_names};
 use serde::Serialize;
 
-use super::asked::BATCH_ROWS;
-use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
 use super::progress::Progress;
+use super::query_args::BATCH_ROWS;
 use super::report::{DeviceName, WrittenFile, line};
+use super::run_args::{Clock, RunArgs};
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index expand logs/my-voice -o expanded.npy
@@ -41,7 +41,7 @@ pub struct ExpandArgs {
     #[arg(long, value_name = "K", default_value_t = ExpandParams::default().num_expand)]
     num_expand: usize,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -66,21 +66,21 @@ struct Seconds {
 
 pub fn run(args: &ExpandArgs) -> Result<ExpandReport> {
     let mut voice = NpyFiles::open(&args.inputs)?;
-    check_free(&args.output, args.job.existing())?;
+    check_free(&args.output, args.run.existing())?;
     check_no_input(&args.output, voice.paths())?;
     let expand = ExpandParams { alpha: args.alpha, num_expand: args.num_expand };
     expand.check_for(voice.rows())?;
-    let device = Device::select(&args.job.device)?;
-    let mut progress = Progress::new(args.job.quiet);
+    let device = Device::select(&args.run.device)?;
+    let mut progress = Progress::new(args.run.quiet);
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     progress.warn_all(stale_names(&args.output).into_iter().collect(), &mut warnings);
-    let dropped_rows = args.job.check_finite(&mut voice, &mut progress, &mut warnings)?;
+    let dropped_rows = args.run.check_finite(&mut voice, &mut progress, &mut warnings)?;
     seconds.scan = clock.lap();
 
-    let expanded = expanded(&device, &voice, &voice, expand, &args.job, &mut progress)?;
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    let expanded = expanded(&device, &voice, &voice, expand, &args.run, &mut progress)?;
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
-    write_npy(&args.output, args.job.existing(), &expanded, args.job.batch_rows().unwrap_or(BATCH_ROWS))?;
+    write_npy(&args.output, args.run.existing(), &expanded, args.run.batch_rows().unwrap_or(BATCH_ROWS))?;
     seconds.write = clock.lap();
     Ok(ExpandReport {
         device: device.info().into(),
@@ -100,11 +100,11 @@ pub fn expanded<'a>(
     rows: &'a dyn FeatureSource,
     by: &'a dyn FeatureSource,
     params: ExpandParams,
-    job: &JobArgs,
+    run: &RunArgs,
     progress: &mut Progress,
 ) -> Result<Expanded<'a>> {
     let found = |done| progress.at("expanding", done, rows.rows());
-    let expanded = Expanded::new(device, rows, by, params, job.batch_rows(), found);
+    let expanded = Expanded::new(device, rows, by, params, run.batch_rows(), found);
     progress.finish();
     expanded
 }

@@ -7,7 +7,7 @@ use rvc_gpu_index::device::MAX_K;
 use rvc_gpu_index::index::{Index, Refine, SearchParams, Searcher};
 use rvc_gpu_index::{Error, Result};
 
-use super::plan::needs_ivf;
+use super::query_args::needs_ivf;
 
 /// Greatest nprobe and k_factor unless others are asked for.
 const NPROBE: usize = 256;

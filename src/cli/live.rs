@@ -12,10 +12,10 @@ use rvc_gpu_index::retrieval::{BlendParams, Blender, LiveParams, LiveScan, LiveV
 use rvc_gpu_index::{Error, Result, faiss};
 use serde::Serialize;
 
-use super::asked::{Asked, unlisted};
-use super::job::Clock;
 use super::progress::Progress;
+use super::query_args::{QueryArgs, unlisted};
 use super::report::{DeviceName, line};
+use super::run_args::Clock;
 
 /// Calls before those that are timed.
 const WARM_UP: usize = 20;
@@ -44,7 +44,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     calls: u32,
     #[command(flatten)]
-    asked: Asked,
+    query: QueryArgs,
     /// How a GPU keeps the rows
     #[arg(long, value_enum, default_value = "f32")]
     rows: Rows,
@@ -100,7 +100,7 @@ pub fn run(args: &LiveArgs) -> Result<LiveReport> {
     let features = NpyFiles::open(&[&args.features])?;
     let mut clock = Clock::start();
     let index = faiss::read_index(&args.index)?;
-    let nprobe = args.asked.check((&args.index, &index), (&args.features, &features))?;
+    let nprobe = args.query.check((&args.index, &index), (&args.features, &features))?;
     let most = args.frames.iter().copied().max().map_or(0, usize::from);
     if features.rows() < most {
         let found = format!("has {} frames, and a call takes {most}", features.rows());
@@ -110,7 +110,7 @@ pub fn run(args: &LiveArgs) -> Result<LiveReport> {
     features.read(0, &mut frames)?;
     let device = Device::select(&args.device)?;
     let (factory, rows, d) = (index.spec().to_string(), index.ntotal(), index.dim());
-    if let (false, Some(nprobe)) = (device.is_cpu(), args.asked.params().nprobe) {
+    if let (false, Some(nprobe)) = (device.is_cpu(), args.query.params().nprobe) {
         let remedy = "leave it out, or choose the CPU engine".into();
         return Err(Error::Parameter { name: "nprobe", found: format!("{nprobe}, but a GPU scans all lists"), remedy });
     }
@@ -122,7 +122,7 @@ pub fn run(args: &LiveArgs) -> Result<LiveReport> {
         factory,
         rows,
         d,
-        k: args.asked.k,
+        k: args.query.k,
         nprobe: if device.is_cpu() { nprobe } else { None },
         load_seconds,
         calls: args.calls,
@@ -146,7 +146,7 @@ impl Host {
         Ok(match device.is_cpu() {
             true => {
                 let searcher = Searcher::new(index, device)?;
-                searcher.prepare(&args.asked.params());
+                searcher.prepare(&args.query.params());
                 Self::Cpu(Box::new(Blender::new(searcher)))
             }
             false => Self::Gpu(LiveVoice::new(index, device, format)?),
@@ -154,21 +154,21 @@ impl Host {
     }
 
     fn time(&self, all: &[f32], count: usize, args: &LiveArgs) -> Result<Times> {
-        let k = args.asked.k;
+        let k = args.query.k;
         match self {
             Self::Cpu(blender) => {
                 let (dim, mut found) = (blender.searcher().index().dim(), Neighbors::default());
-                let params = BlendParams { k, search: args.asked.params(), ..BlendParams::default() };
+                let params = BlendParams { k, search: args.query.params(), ..BlendParams::default() };
                 let search = |frames: &[f32]| blender.searcher().search_into(frames, k, &params.search, &mut found);
                 let search = latency(all, count * dim, dim, args.calls, search)?;
                 let blend = |frames: &[f32]| blender.blend(frames, &params).map(drop);
                 let blend = latency(all, count * dim, dim, args.calls, blend)?;
                 let candidates =
-                    args.asked.k_factor(blender.searcher().index()).map(|factor| (k as f32 * factor) as usize);
+                    args.query.k_factor(blender.searcher().index()).map(|factor| (k as f32 * factor) as usize);
                 Ok(Times { frames: count, candidates, search, blend })
             }
             Self::Gpu(voice) => {
-                let k_factor = args.asked.params().k_factor;
+                let k_factor = args.query.params().k_factor;
                 let scan = if k_factor.is_some() { LiveScan::FastScan { k_factor } } else { LiveScan::Measured };
                 let (dim, plan) = (voice.dim(), voice.plan(&LiveParams { k, scan, ..LiveParams::new(count) })?);
                 let search = latency(all, count * dim, dim, args.calls, |frames| plan.search(frames).map(drop))?;

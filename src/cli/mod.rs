@@ -1,28 +1,29 @@
 //! The command line: one file a subcommand, each from typed arguments to a report.
 
-mod asked;
 mod bench;
 mod blend;
 mod build;
+mod build_args;
 mod completions;
 mod compress;
 mod devices;
 mod eval;
 mod expand;
 mod grid;
+mod ground_truth_args;
 mod hosts;
 mod info;
-mod job;
 mod live;
 mod outputs;
 mod plan;
 mod progress;
+mod query_args;
 mod report;
 mod report_html;
+mod run_args;
 mod search;
 mod selftest;
 mod signals;
-mod truth;
 mod tune;
 
 use std::io::{self, Write};
@@ -50,7 +51,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Build(build::BuildArgs),
+    Build(build_args::BuildArgs),
     Search(search::SearchArgs),
     Blend(blend::BlendArgs),
     Expand(expand::ExpandArgs),
@@ -96,14 +97,14 @@ fn execute(command: &Command) -> Result<ExitCode> {
             report::print(&found, args.json)?;
             return Ok(if found.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Build(args) => args.job.print(&build::run(args)?),
-        Command::Search(args) => args.job.print(&search::run(args)?),
-        Command::Blend(args) => args.job.print(&blend::run(args)?),
-        Command::Expand(args) => args.job.print(&expand::run(args)?),
+        Command::Build(args) => args.run.print(&build::run(args)?),
+        Command::Search(args) => args.run.print(&search::run(args)?),
+        Command::Blend(args) => args.run.print(&blend::run(args)?),
+        Command::Expand(args) => args.run.print(&expand::run(args)?),
         Command::Live(args) => report::print(&live::run(args)?, args.json),
-        Command::Eval(args) => args.job.print(&eval::run(args)?),
-        Command::Tune(args) => args.job.print(&tune::run(args)?),
-        Command::Compress(args) => args.job.print(&compress::run(args)?),
+        Command::Eval(args) => args.run.print(&eval::run(args)?),
+        Command::Tune(args) => args.run.print(&tune::run(args)?),
+        Command::Compress(args) => args.run.print(&compress::run(args)?),
         Command::Report(args) => report::print(&report_html::run(args)?, args.json),
         Command::Info(args) => report::print(&info::run(args)?, args.json),
         Command::Devices(args) => report::print(&devices::run(), args.json),

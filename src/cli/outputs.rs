@@ -8,7 +8,7 @@ use rvc_gpu_index::features::NpyFiles;
 use rvc_gpu_index::index::{Index, Refine, RvcFiles};
 use rvc_gpu_index::{Error, Existing, Result, check_free, is_same_file, stale_names};
 
-use super::build::BuildArgs;
+use super::build_args::BuildArgs;
 
 pub struct Outputs {
     /// The index after training.

@@ -1,16 +1,16 @@
 //! What a build is going to do, settled before any work.
 
 use std::num::NonZeroUsize;
-use std::str::FromStr;
 
 use rvc_gpu_index::factory::{IndexSpec, Ivf};
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, ListCount, Recipe, SearchParams};
 use rvc_gpu_index::{Error, Existing, Result, check_memory, cluster};
 
-use super::build::BuildArgs;
+use super::build_args::BuildArgs;
 use super::hosts;
 use super::outputs::Outputs;
+use super::query_args::needs_ivf;
 
 pub struct Plan {
     /// As it begins: without training and rows.
@@ -47,7 +47,7 @@ impl Plan {
         let outputs = Outputs::new(args, voice, &index, &spec)?;
         warnings.extend(hosts::check(&spec, metric, args.expand.is_some(), &outputs.index, voice.experiment())?);
         let named = tuning.is_none() || args.output.is_some() || voice.experiment().is_none();
-        outputs.check(voice, args.job.existing(), named)?;
+        outputs.check(voice, args.run.existing(), named)?;
         if !named {
             Outputs::longest(args, voice, &index, &spec)?.check(voice, Existing::Replace, false)?;
         }
@@ -66,7 +66,7 @@ impl Plan {
 /// Bytes of memory that a build takes: for the index, and for what is there while it is filled.
 fn memory(args: &BuildArgs, index: &Index, rows: usize) -> u64 {
     let row_bytes = 4 * index.dim() as u64;
-    let batch = args.job.batch_rows.map_or(LEAST_BATCH_BYTES, |rows| row_bytes.saturating_mul(rows.get() as u64));
+    let batch = args.run.batch_rows.map_or(LEAST_BATCH_BYTES, |rows| row_bytes.saturating_mul(rows.get() as u64));
     let neighbors = args.expand.map_or(0, |params| NEIGHBOR_BYTES * params.num_expand as u64);
     let batches = BATCHES * batch.min(row_bytes.saturating_mul(rows as u64));
     index.memory_to_fill(rows).saturating_add(neighbors.saturating_mul(rows as u64)).saturating_add(batches)
@@ -132,38 +132,5 @@ fn min_list(args: &BuildArgs, spec: &IndexSpec, voice: &NpyFiles) -> Result<usiz
         (None, Some(asked)) => Err(needs_ivf("min-list", asked, spec)),
         (None, None) => Ok(0),
         (Some(_), asked) => Ok(asked.unwrap_or(if voice.experiment().is_some() { HOST_K } else { 0 })),
-    }
-}
-
-/// The error for a parameter of lists where there are none.
-pub fn needs_ivf(name: &'static str, asked: usize, spec: &IndexSpec) -> Error {
-    Error::Parameter {
-        name,
-        found: format!("--{name} is {asked}, but the index {spec} has no lists (no IVF)"),
-        remedy: format!("leave --{name} out, or take an index with lists: IVF,Flat"),
-    }
-}
-
-/// A value, or what is best.
-#[derive(Clone, Copy)]
-pub enum OrAuto<T> {
-    Auto,
-    Given(T),
-}
-
-impl<T: Copy> OrAuto<T> {
-    fn given(self) -> Option<T> {
-        match self {
-            OrAuto::Auto => None,
-            OrAuto::Given(value) => Some(value),
-        }
-    }
-}
-
-impl<T: FromStr> FromStr for OrAuto<T> {
-    type Err = T::Err;
-
-    fn from_str(text: &str) -> Result<Self, T::Err> {
-        if text == "auto" { Ok(OrAuto::Auto) } else { text.parse().map(OrAuto::Given) }
     }
 }

@@ -12,12 +12,12 @@ use rvc_gpu_index::retrieval::ExpandParams;
 use rvc_gpu_index::{Result, check_free, check_memory, faiss, stale_names};
 use serde::Serialize;
 
-use super::asked::{Asked, BATCH_ROWS, unlisted};
 use super::expand::expanded;
-use super::job::{Clock, JobArgs};
 use super::outputs::check_no_input;
 use super::progress::Progress;
+use super::query_args::{BATCH_ROWS, QueryArgs, unlisted};
 use super::report::{DeviceName, WrittenFile, line};
+use super::run_args::{Clock, RunArgs};
 
 /// Queries whose neighbours are printed.
 const SHOWN: usize = 5;
@@ -40,7 +40,7 @@ pub struct SearchArgs {
     /// Queries: a .npy file, a row a query
     queries: PathBuf,
     #[command(flatten)]
-    asked: Asked,
+    query: QueryArgs,
     /// Replace each query first by the sum of its K nearest rows, times their cosine to the power of ALPHA (alpha query
     /// expansion); for an index of unit vectors, as `build --expand` makes
     #[arg(long, value_name = "ALPHA,K", allow_hyphen_values = true)]
@@ -49,7 +49,7 @@ pub struct SearchArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -95,19 +95,19 @@ struct Found {
 pub fn run(args: &SearchArgs) -> Result<SearchReport> {
     let mut queries = NpyFiles::open(&[&args.queries])?;
     if let Some(output) = &args.output {
-        check_free(output, args.job.existing())?;
+        check_free(output, args.run.existing())?;
         check_no_input(output, queries.paths().chain([args.index.as_path()]))?;
     }
     let (mut seconds, mut warnings, mut clock) = (Seconds::default(), Vec::new(), Clock::start());
     let index = faiss::map_index(&args.index)?;
     seconds.load = clock.lap();
-    let nprobe = args.asked.check((&args.index, &index), (&args.queries, &queries))?;
+    let nprobe = args.query.check((&args.index, &index), (&args.queries, &queries))?;
     args.expand.map_or(Ok(()), |params| params.check_for(index.ntotal()))?;
-    let device = Device::select(&args.job.device)?;
-    let mut progress = Progress::new(args.job.quiet);
+    let device = Device::select(&args.run.device)?;
+    let mut progress = Progress::new(args.run.quiet);
     progress.warn_all(args.output.iter().filter_map(stale_names).collect(), &mut warnings);
     progress.warn_all(unlisted(&args.index, &index).into_iter().collect(), &mut warnings);
-    let dropped_queries = args.job.check_finite(&mut queries, &mut progress, &mut warnings)?;
+    let dropped_queries = args.run.check_finite(&mut queries, &mut progress, &mut warnings)?;
 
     clock.lap();
     let searcher = Searcher::new(index, &device)?;
@@ -117,16 +117,16 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         Some(params) => {
             let rows = searcher.rows();
             progress.warn_all(not_unit(searcher.index(), &rows)?, &mut warnings);
-            let queries = expanded(&device, &queries, &rows, params, &args.job, &mut progress)?;
+            let queries = expanded(&device, &queries, &rows, params, &args.run, &mut progress)?;
             seconds.expand = clock.lap();
             search(args, &searcher, &queries, &mut progress)?
         }
     };
     seconds.search = clock.lap();
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
 
     if let Some(output) = &args.output {
-        found.write_npz(output, args.job.existing())?;
+        found.write_npz(output, args.run.existing())?;
     }
     let index = searcher.index();
     Ok(SearchReport {
@@ -136,9 +136,9 @@ pub fn run(args: &SearchArgs) -> Result<SearchReport> {
         d: index.dim(),
         queries: found.queries(),
         dropped_queries,
-        k: args.asked.k,
+        k: args.query.k,
         nprobe,
-        k_factor: args.asked.k_factor(index),
+        k_factor: args.query.k_factor(index),
         expand: args.expand,
         queries_per_second: found.queries() as f64 / seconds.search.max(f64::EPSILON),
         seconds,
@@ -172,12 +172,12 @@ fn search(
     queries: &dyn FeatureSource,
     progress: &mut Progress,
 ) -> Result<Neighbors> {
-    let bytes = size_of::<(f32, i64)>() as u64 * args.asked.k as u64;
+    let bytes = size_of::<(f32, i64)>() as u64 * args.query.k as u64;
     check_memory(bytes.saturating_mul(queries.rows() as u64), "the neighbours of all queries")?;
-    let mut found = Neighbors { k: args.asked.k, ..Neighbors::default() };
-    let params = args.asked.params();
-    for_each_batch(queries, args.job.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {
-        found.append(searcher.search(batch, args.asked.k, &params)?);
+    let mut found = Neighbors { k: args.query.k, ..Neighbors::default() };
+    let params = args.query.params();
+    for_each_batch(queries, args.run.batch_rows().unwrap_or(BATCH_ROWS), |_, batch| {
+        found.append(searcher.search(batch, args.query.k, &params)?);
         progress.at("searching", found.queries(), queries.rows());
         Ok(())
     })?;

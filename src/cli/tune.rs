@@ -11,13 +11,13 @@ use rvc_gpu_index::index::{Cheapest, Evaluated, GroundTruth, Index, Searcher};
 use rvc_gpu_index::{Existing, Result, check_free, faiss, stale_names};
 use serde::Serialize;
 
-use super::asked::check_fits;
 use super::eval::table;
-use super::job::{Clock, JobArgs};
+use super::ground_truth_args::{GroundTruthArgs, source};
 use super::outputs::check_no_input;
 use super::progress::Progress;
+use super::query_args::check_fits;
 use super::report::{DeviceName, WrittenFile, line};
-use super::truth::{TruthArgs, source};
+use super::run_args::{Clock, RunArgs};
 
 const EXAMPLES: &str = "Examples:
   rvc-gpu-index tune voice.index --recall 0.95 --queries frames.npy
@@ -33,7 +33,7 @@ enough, nothing is written, and the exit status is 2.";
 #[command(after_help = EXAMPLES)]
 pub struct TuneArgs {
     #[command(flatten)]
-    truth: TruthArgs,
+    truth: GroundTruthArgs,
     /// Share of the exact neighbours to find, above 0 to 1
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, value_parser = share)]
     recall: f64,
@@ -48,7 +48,7 @@ pub struct TuneArgs {
     #[arg(long)]
     write: bool,
     #[command(flatten)]
-    pub job: JobArgs,
+    pub run: RunArgs,
 }
 
 #[derive(Serialize)]
@@ -87,7 +87,7 @@ pub fn run(args: &TuneArgs) -> Result<TuneReport> {
     let mut queries = args.queries.as_ref().map(|path| NpyFiles::open(&[path])).transpose()?;
     let mut base = args.truth.base()?;
     if let Some(output) = &args.output {
-        check_free(output, args.job.existing())?;
+        check_free(output, args.run.existing())?;
         let inputs = queries.iter().chain(&base).flat_map(NpyFiles::paths);
         check_no_input(output, inputs.chain([args.truth.index.as_path()]))?;
     }
@@ -99,14 +99,14 @@ pub fn run(args: &TuneArgs) -> Result<TuneReport> {
     // Windows replaces no file that is mapped.
     let index = if args.write { faiss::read_index } else { faiss::map_index }(args.truth.index.as_path())?;
     seconds.load = clock.lap();
-    let device = Device::select(&args.job.device)?;
-    let mut progress = Progress::new(args.job.quiet);
+    let device = Device::select(&args.run.device)?;
+    let mut progress = Progress::new(args.run.quiet);
     progress.warn_all(replaced.and_then(stale_names).into_iter().collect(), &mut warnings);
-    args.truth.check(&index, base.as_mut(), &args.job, &mut progress, &mut warnings)?;
+    args.truth.check(&index, base.as_mut(), &args.run, &mut progress, &mut warnings)?;
     let mut dropped_queries = 0;
     if let (Some(path), Some(queries)) = (&args.queries, &mut queries) {
         check_fits((&args.truth.index, &index), (path, queries))?;
-        dropped_queries = args.job.check_finite(queries, &mut progress, &mut warnings)?;
+        dropped_queries = args.run.check_finite(queries, &mut progress, &mut warnings)?;
     }
 
     clock.lap();
@@ -119,7 +119,7 @@ pub fn run(args: &TuneArgs) -> Result<TuneReport> {
         let warning = "measured with rows held back; another speaker's frames find less, so name some with --queries";
         progress.warn_all(vec![warning.into()], &mut warnings);
     }
-    JobArgs::warn_of_refused(&device, &mut progress, &mut warnings);
+    RunArgs::warn_of_refused(&device, &mut progress, &mut warnings);
     seconds.search = clock.lap();
     let file = write(args, searcher.index(), &chosen)?;
     seconds.write = clock.lap();
@@ -155,7 +155,7 @@ fn truth<'a>(
     base: &'a Option<NpyFiles>,
     progress: &mut Progress,
 ) -> Result<GroundTruth<'a>> {
-    let (k, base, batch_rows, rows) = (args.truth.k, source(base), args.job.batch_rows(), searcher.index().ntotal());
+    let (k, base, batch_rows, rows) = (args.truth.k, source(base), args.run.batch_rows(), searcher.index().ntotal());
     let compared = |done| progress.at("comparing", done, rows);
     let truth = match queries {
         Some(queries) => GroundTruth::new(searcher, queries, base, k, batch_rows, compared),
@@ -168,7 +168,7 @@ fn truth<'a>(
 /// Writes the index with the setting in it, where that was asked for.
 fn write(args: &TuneArgs, index: &Index, setting: &Evaluated) -> Result<Option<WrittenFile>> {
     let (path, existing): (&Path, _) = match &args.output {
-        Some(output) => (output, args.job.existing()),
+        Some(output) => (output, args.run.existing()),
         None if args.write => (&args.truth.index, Existing::Replace),
         None => return Ok(None),
     };

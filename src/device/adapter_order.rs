@@ -3,15 +3,14 @@
 use wgpu::{AdapterInfo, Backend};
 
 use super::DeviceType;
-use super::listing::device_type;
 
 /// Where an adapter comes among `all`, the lesser the earlier; the system's order holds between equals. OpenGL comes
 /// last. A GPU that several backends list goes by its best type, and DX12's entry for a GPU that Vulkan lists, too, comes
 /// behind all others of that type: on DX12 kernels are compiled anew by every process, slowly where that is FXC's work.
 pub(super) fn place(adapter: &AdapterInfo, all: &[AdapterInfo]) -> (bool, DeviceType, bool) {
     let entries = || all.iter().filter(|other| is_same_gpu(adapter, other));
-    let own = device_type(adapter);
-    let best = entries().map(device_type).fold(own, DeviceType::min);
+    let own = DeviceType::of(adapter);
+    let best = entries().map(DeviceType::of).fold(own, DeviceType::min);
     let by_vulkan = adapter.backend == Backend::Dx12 && entries().any(|other| other.backend == Backend::Vulkan);
     (adapter.backend == Backend::Gl, best, by_vulkan)
 }

@@ -1,45 +1,13 @@
 //! Which devices are here, how a selector names one, and what `auto` takes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::adapter_order::place;
-use super::{Device, Engine, Tile, cpu, gpu};
+use super::{Device, DeviceType, Engine, Tile, cpu, gpu};
 use crate::error::{Error, Result};
-
-/// What kind of hardware a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceType {
-    /// A graphics card with memory of its own.
-    DiscreteGpu,
-    /// A GPU that shares the CPU's memory.
-    IntegratedGpu,
-    /// A GPU behind a virtual machine's interface.
-    VirtualGpu,
-    /// The driver does not say.
-    Other,
-    /// A graphics driver that computes on the CPU.
-    SoftwareGpu,
-    /// This crate's CPU engine.
-    Cpu,
-}
-
-impl fmt::Display for DeviceType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeviceType::DiscreteGpu => "discrete GPU",
-            DeviceType::IntegratedGpu => "integrated GPU",
-            DeviceType::VirtualGpu => "virtual GPU",
-            DeviceType::Other => "GPU of an unknown kind",
-            DeviceType::SoftwareGpu => "software driver",
-            DeviceType::Cpu => "CPU engine",
-        })
-    }
-}
 
 /// What is known of a device without using it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,7 +80,7 @@ impl DeviceInfo {
             name: info.name.clone(),
             backend: backend.into(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
-            device_type: device_type(info),
+            device_type: DeviceType::of(info),
             max_buffer_size: Some(limits.max_buffer_size),
             max_binding_size: Some(limits.max_storage_buffer_binding_size),
             max_storage_buffers: Some(limits.max_storage_buffers_per_shader_stage),
@@ -153,21 +121,6 @@ impl DeviceInfo {
 /// The words of a name that are no numbers or versions: `llvmpipe`, `swiftshader`.
 fn name_words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 1 && word.chars().all(char::is_alphabetic))
-}
-
-pub(super) fn device_type(info: &wgpu::AdapterInfo) -> DeviceType {
-    // Through OpenGL a software driver does not always say what it is.
-    let name = info.name.to_lowercase();
-    if ["llvmpipe", "softpipe", "swiftshader", "lavapipe"].iter().any(|software| name.contains(software)) {
-        return DeviceType::SoftwareGpu;
-    }
-    match info.device_type {
-        wgpu::DeviceType::DiscreteGpu => DeviceType::DiscreteGpu,
-        wgpu::DeviceType::IntegratedGpu => DeviceType::IntegratedGpu,
-        wgpu::DeviceType::VirtualGpu => DeviceType::VirtualGpu,
-        wgpu::DeviceType::Cpu => DeviceType::SoftwareGpu,
-        wgpu::DeviceType::Other => DeviceType::Other,
-    }
 }
 
 /// A GPU that is here.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::Neighbors;
-use super::held_back::PassedOver;
+use super::passed_over::PassedOver;
 use crate::device::{BatchPlan, Device, RowFormat, RowRanges, RowSet, TopK};
 use crate::error::Result;
 use crate::factory::Metric;

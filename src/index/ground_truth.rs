@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::base_rows::{BaseRows, has_exact_rows};
-use super::held_back::{HeldBack, PassedOver, Search};
+use super::held_back::{HeldBack, Search};
+use super::passed_over::PassedOver;
 use super::{ExactSearch, Neighbors, Searcher};
 use crate::device::{check_k, exact_distance};
 use crate::error::{Error, Result};

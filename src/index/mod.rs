@@ -16,6 +16,7 @@ mod inverted_lists;
 mod ivf_pq_fast_scan;
 mod mapped_floats;
 mod neighbors;
+mod passed_over;
 mod places;
 mod pq_fast_scan;
 mod product_quantizer;

@@ -3,10 +3,10 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Run;
-use super::series::{self, Series};
+use super::series::{self, Series, tag};
 use super::table::Table;
 use super::{plots, tables};
-use crate::bench::plot::{printable, swatch};
+use crate::bench::plot::printable;
 use crate::bench::result::SCHEMA;
 use crate::error::Result;
 
@@ -119,13 +119,6 @@ fn subheading(id: &str, title: &str) -> Markup {
 
 fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A series' line, marker and number.
-pub fn tag(series: &Series) -> Markup {
-    // What cannot be drawn still has its number.
-    let swatch = swatch(series.number).unwrap_or_default();
-    html! { span.tag { (PreEscaped(swatch)) " " (series.number + 1) } }
 }
 
 /// The legend of every plot.

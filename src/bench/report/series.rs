@@ -1,6 +1,9 @@
 //! Series: a device in a result, with a number, a colour and a marker of its own through the whole page.
 
+use maud::{Markup, PreEscaped, html};
+
 use super::Run;
+use crate::bench::plot::swatch;
 use crate::bench::result::DeviceResult;
 
 pub struct Series<'a> {
@@ -70,4 +73,11 @@ pub fn groups<'s, 'a>(all: &'s [Series<'a>]) -> Vec<Vec<&'s Series<'a>>> {
         }
     }
     groups
+}
+
+/// A series' line, marker and number.
+pub fn tag(series: &Series) -> Markup {
+    // What cannot be drawn still has its number.
+    let swatch = swatch(series.number).unwrap_or_default();
+    html! { span.tag { (PreEscaped(swatch)) " " (series.number + 1) } }
 }

@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::Run;
 use super::changes::{Better, Change};
 use super::figures::{ONE, Unit};
-use super::page::tag;
-use super::series::Series;
+use super::series::{Series, tag};
 use crate::bench::result::Summary;
 
 /// A table with a row a thing that was measured.

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::sample::summary;
-use super::searches::K;
-use super::workload::Loaded;
+use super::workload::{K, Loaded};
 use crate::bench::{LiveResult, percentiles};
 use crate::device::{Device, RowFormat};
 use crate::error::Result;

@@ -57,7 +57,7 @@ pub fn bench(
     let index = Index::flat(loaded.workload.d, Metric::L2, loaded.rows.clone())?;
     let exact = Searcher::new(index, &Device::cpu())?;
     let queries = MemoryRows::new(&loaded.queries, loaded.workload.d)?;
-    let truth = GroundTruth::new(&exact, &queries, None, searches::K, None, |_| ())?;
+    let truth = GroundTruth::new(&exact, &queries, None, workload::K, None, |_| ())?;
     let mut results = Vec::new();
     for device in devices {
         let mut result = empty(device.info());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::live::{LiveHost, live};
 use super::sample::{rates, sample, summary};
-use super::workload::Loaded;
+use super::workload::{K, Loaded};
 use super::{Machine, patience};
 use crate::bench::{BuildResult, DeviceResult, Phase, SearchResult};
 use crate::cluster::KMeansParams;
@@ -17,8 +17,6 @@ use crate::features::MemoryRows;
 use crate::index::{GroundTruth, Index, SearchParams, Searcher};
 use crate::output::Existing;
 
-/// Neighbours that are asked for, as RVC asks.
-pub(super) const K: usize = 8;
 /// Builds are repeated for so long, this often at most.
 const BUILDING: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(30)];
 const BUILDS: usize = 5;

@@ -14,6 +14,8 @@ use crate::features::{FeatureSource, NonFinite, NpyFiles};
 /// Rows of the workloads that are made up: 50 a second.
 const NAMED: [(&str, usize); 4] =
     [("voice-10min", 30_000), ("voice-40min", 120_000), ("voice-1h", 180_000), ("million", 1_000_000)];
+/// Neighbours that are asked for, as RVC asks.
+pub(super) const K: usize = 8;
 const DIM: usize = 768;
 const SEED: u64 = 1;
 /// Rows at most, and queries at most, of a quick run and of another.

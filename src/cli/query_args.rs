@@ -6,18 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use rvc_gpu_index::device::MAX_K;
+use rvc_gpu_index::factory::IndexSpec;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::{Index, SearchParams};
 use rvc_gpu_index::{Error, Result};
-
-use super::plan::needs_ivf;
 
 /// Rows that are searched for at a time unless asked otherwise.
 pub const BATCH_ROWS: usize = 4096;
 
 /// What is asked of an index.
 #[derive(Args)]
-pub struct Asked {
+pub struct QueryArgs {
     /// Neighbours a query
     #[arg(short, default_value = "8", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_K as u64))]
     pub k: usize,
@@ -29,7 +28,7 @@ pub struct Asked {
     k_factor: Option<f32>,
 }
 
-impl Asked {
+impl QueryArgs {
     pub fn params(&self) -> SearchParams {
         SearchParams { nprobe: self.nprobe.map(NonZeroUsize::get), k_factor: self.k_factor }
     }
@@ -95,4 +94,13 @@ pub fn unlisted(path: &Path, index: &Index) -> Option<String> {
     let (unlisted, total) = (index.unlisted(), index.ntotal() + index.unlisted());
     let path = path.display();
     (unlisted > 0).then(|| format!("{path}: {unlisted} of {total} rows are in no list (NaN), and no search finds them"))
+}
+
+/// The error for a parameter of lists where there are none.
+pub fn needs_ivf(name: &'static str, asked: usize, spec: &IndexSpec) -> Error {
+    Error::Parameter {
+        name,
+        found: format!("--{name} is {asked}, but the index {spec} has no lists (no IVF)"),
+        remedy: format!("leave --{name} out, or take an index with lists: IVF,Flat"),
+    }
 }

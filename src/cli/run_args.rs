@@ -17,7 +17,7 @@ use super::report;
 pub const WRITE_ROWS: usize = 8192;
 
 #[derive(Args)]
-pub struct JobArgs {
+pub struct RunArgs {
     /// Device: auto, cpu, gpu, gpu:N, or part of a name or backend; `rvc-gpu-index devices` lists them
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
@@ -38,7 +38,7 @@ pub struct JobArgs {
     pub quiet: bool,
 }
 
-impl JobArgs {
+impl RunArgs {
     pub fn batch_rows(&self) -> Option<usize> {
         self.batch_rows.map(NonZeroUsize::get)
     }

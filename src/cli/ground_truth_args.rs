@@ -9,13 +9,13 @@ use rvc_gpu_index::device::MAX_K;
 use rvc_gpu_index::features::{FeatureSource, NpyFiles};
 use rvc_gpu_index::index::Index;
 
-use super::asked::{check_filled, check_fits, unlisted};
-use super::job::JobArgs;
 use super::progress::Progress;
+use super::query_args::{check_filled, check_fits, unlisted};
+use super::run_args::RunArgs;
 
 /// An index, and what is true about it.
 #[derive(Args)]
-pub struct TruthArgs {
+pub struct GroundTruthArgs {
     /// Index file of this program or of faiss. The exact rows behind RFlat are read from it as they are needed (memory
     /// mapping): while this runs, replace the file by a rename, as this program does, and do not write into it. Where it is
     /// cut short, the system ends this program with SIGBUS
@@ -29,7 +29,7 @@ pub struct TruthArgs {
     pub k: usize,
 }
 
-impl TruthArgs {
+impl GroundTruthArgs {
     /// Opens the rows that count; `None` for those of the index.
     pub fn base(&self) -> Result<Option<NpyFiles>> {
         if self.base.is_empty() { Ok(None) } else { NpyFiles::open(&self.base).map(Some) }
@@ -40,7 +40,7 @@ impl TruthArgs {
         &self,
         index: &Index,
         base: Option<&mut NpyFiles>,
-        job: &JobArgs,
+        run: &RunArgs,
         progress: &mut Progress,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
@@ -48,7 +48,7 @@ impl TruthArgs {
         progress.warn_all(unlisted(&self.index, index).into_iter().collect(), warnings);
         let Some(base) = base else { return Ok(()) };
         check_fits((&self.index, index), (&self.base[0], base))?;
-        job.check_finite(base, progress, warnings).map(drop)
+        run.check_finite(base, progress, warnings).map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::sample::RowSample;
-use super::{KMeansParams, MiniBatchParams, k_means, mini_batch_k_means};
+use super::{KMeansParams, MiniBatchParams, check_clusters, k_means, mini_batch_k_means};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
@@ -161,21 +161,6 @@ pub fn quantization_error(
         Ok(())
     })?;
     Ok(QuantizationError { mean: sum / sample.rows().max(1) as f64, rows: sample.rows() })
-}
-
-/// Fails where `clusters` cannot stand for `rows` rows: there has to be one, and fewer than rows.
-///
-/// # Errors
-/// [`Error::Parameter`].
-pub fn check_clusters(rows: usize, clusters: usize) -> Result<()> {
-    if clusters == 0 {
-        return Err(Error::parameter("clusters", 0, "choose at least 1"));
-    }
-    if clusters >= rows {
-        let found = format!("{clusters} clusters for {rows} rows");
-        return Err(Error::parameter("clusters", found, "choose fewer clusters than rows, or use the rows themselves"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

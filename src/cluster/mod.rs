@@ -21,9 +21,7 @@ use crate::factory::Metric;
 use crate::features::FeatureSource;
 use crate::memory;
 use batches::Batches;
-pub use compress::{
-    CompressParams, Compressed, Method, QuantizationError, check_clusters, compress, quantization_error, rvc_clusters,
-};
+pub use compress::{CompressParams, Compressed, Method, QuantizationError, compress, quantization_error, rvc_clusters};
 pub use mini_batch::{MiniBatchKMeans, MiniBatchParams, mini_batch_k_means};
 pub use product_quantizer::{PqTraining, train_product_quantizer};
 pub(crate) use sample::RowSample;
@@ -205,6 +203,21 @@ fn check_passes(iterations: usize, batch_rows: Option<usize>) -> Result<()> {
     }
     if batch_rows == Some(0) {
         return Err(Error::parameter("batch_rows", 0, "choose at least 1"));
+    }
+    Ok(())
+}
+
+/// Fails where `clusters` cannot stand for `rows` rows: there has to be one, and fewer than rows.
+///
+/// # Errors
+/// [`Error::Parameter`].
+pub fn check_clusters(rows: usize, clusters: usize) -> Result<()> {
+    if clusters == 0 {
+        return Err(Error::parameter("clusters", 0, "choose at least 1"));
+    }
+    if clusters >= rows {
+        let found = format!("{clusters} clusters for {rows} rows");
+        return Err(Error::parameter("clusters", found, "choose fewer clusters than rows, or use the rows themselves"));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! How many rows go to a device at a time.
 
 use super::DeviceType;
-use super::gpu::{BLOCK, Tile, stride_of};
+use super::data::method::Tile;
+use super::gpu::{UPDATE_BLOCK as BLOCK, stride_of};
 use crate::memory::free_memory;
 
 /// Bytes of rows a batch where nothing else bounds it: enough to keep a device busy, little beside a voice.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BlockLists, Index, IndexKind, IvfPqFastScan, ProductQuantizer, Searcher};
+use super::{BlockLists, Index, IndexKind, IvfPqFastScan, ProductQuantizer};
 use crate::device::BLOCK_ROWS;
 use crate::error::Result;
 use crate::features::{FeatureSource, rows_asked};
@@ -77,16 +77,6 @@ impl IndexRows {
             IndexKind::IvfFlat(ivf) => ivf.lists.ids(),
             IndexKind::IvfPqFastScan(ivf) => ivf.lists.ids(),
         }
-    }
-}
-
-impl Searcher {
-    /// The same searcher, which returns row numbers in place of ids: those of [`IndexRows`]. Ids may occur twice, and need
-    /// not count the rows.
-    pub(crate) fn by_row(&self) -> Self {
-        let mut searcher = self.clone();
-        searcher.numbers = self.rows().numbers().map(Arc::new);
-        searcher
     }
 }
 

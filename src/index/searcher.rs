@@ -130,6 +130,14 @@ impl Searcher {
         IndexRows::new(self.index.clone())
     }
 
+    /// The same searcher, which returns row numbers in place of ids: those of [`IndexRows`]. Ids may occur twice, and need
+    /// not count the rows.
+    pub(crate) fn by_row(&self) -> Self {
+        let mut searcher = self.clone();
+        searcher.numbers = self.rows().numbers().map(Arc::new);
+        searcher
+    }
+
     /// The k nearest rows of each query; `queries` is row-major.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! the modules hold them against the sources.
 
 mod files;
+mod graph;
 mod homes;
 mod layers;
 mod locks;
@@ -40,21 +41,24 @@ const HOMES: [(&str, &str, &[&str]); 4] = [
             "pipeline_cache",
             "pipelines",
             "matrices",
+            "rows",
+            "stopwatch",
+            "tasks",
+            "tiles",
         ],
     ),
-    (
-        "src/device/cpu",
-        "rs",
-        &["mod", "amx", "basis", "block_sums", "byte_products", "distance", "lines", "scores", "simd", "weighted_sum"],
-    ),
+    ("src/device/cpu", "rs", &["mod", "block_sums", "smallest", "workspace"]),
     ("src/selftest", "rs", &["mod", "oracle"]),
 ];
 
+/// Stages on a GPU alone: what stands for them on the CPU engine is one room, `cpu/pruning`.
+const PRUNING: [&str; 3] = ["bounds", "compare", "sketch"];
+
 /// The files that may say `unsafe`.
 const UNSAFE: [&str; 9] = [
-    "src/device/cpu/amx.rs",
+    "src/device/cpu/pruning/amx.rs",
     "src/device/cpu/block_sums.rs",
-    "src/device/cpu/byte_products.rs",
+    "src/device/cpu/pruning/byte_products.rs",
     "src/device/gpu/matrices.rs",
     "src/device/gpu/pipeline_cache.rs",
     "src/index/mapped_floats.rs",
@@ -66,12 +70,12 @@ const UNSAFE: [&str; 9] = [
 /// The files that hold a lock, a cell or a thread's workspace while other code runs, and what that is: never work for a
 /// thread pool.
 const HOLDERS: [(&str, &str); 11] = [
-    ("src/device/cpu/amx.rs", "asks the processor"),
+    ("src/device/cpu/pruning/amx.rs", "asks the processor"),
     ("src/device/cpu/block_sums.rs", "asks the processor"),
-    ("src/device/cpu/byte_products.rs", "asks the processor"),
-    ("src/device/cpu/simd.rs", "asks the processor"),
+    ("src/device/cpu/pruning/byte_products.rs", "asks the processor"),
+    ("src/device/simd/mod.rs", "asks the processor"),
     ("src/device/cpu/lookup_tables.rs", "a query's tables, on one thread"),
-    ("src/device/cpu/select_topk.rs", "what `Room::lend` is given, on one thread"),
+    ("src/device/cpu/workspace.rs", "what `Workspace::with` is given, on one thread"),
     ("src/index/refine.rs", "a query's re-ranking, on one thread"),
     ("src/device/pool.rs", "threads are started"),
     ("src/device/gpu/mod.rs", "a queue of submissions, popped and pushed"),
@@ -79,7 +83,8 @@ const HOLDERS: [(&str, &str); 11] = [
     ("src/selftest/oracle.rs", "a line is kept"),
 ];
 
-const MAX_LINES: usize = 450;
+/// A smell, not a law: an idea is a file.
+const MAX_LINES: usize = 800;
 
 /// A file of the repository.
 struct Source {

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::simd::arch;
-use super::weighted_sum::WeightedSum;
-use crate::device::buffer::{Matrix, TopK};
-use crate::device::rows::RowSet;
-use crate::device::stages::{BlendOutcome, BlendedRows};
+use crate::device::data::blend::{BlendOutcome, BlendedRows};
+use crate::device::data::buffer::{Matrix, TopK};
+use crate::device::data::rows::RowSet;
+use crate::device::simd::arch;
+use crate::device::simd::weighted_sum::WeightedSum;
 use crate::error::Result;
 
 pub(crate) fn blend(

@@ -3,8 +3,8 @@
 
 use std::sync::OnceLock;
 
-use super::simd::{Level, allowed};
-use crate::device::codes::BLOCK_ROWS;
+use crate::device::data::codes::BLOCK_ROWS;
+use crate::device::simd::{Level, allowed};
 
 /// Queries for which a block is read once.
 pub(super) const QUERIES: usize = 8;

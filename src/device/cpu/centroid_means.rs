@@ -1,11 +1,8 @@
 //! New centroids of a k-means, or of several side by side: the mean of each cluster's rows, and halves of populous
 //! clusters for empty ones.
 
-use crate::device::buffer::{ClusterSums, Matrix, UpdateTally};
+use crate::device::data::buffer::{ClusterSums, Matrix, NUDGE, UpdateTally};
 use crate::error::Result;
-
-/// How far the halves of a split cluster move from its centroid, relative (faiss's EPS).
-pub(crate) const NUDGE: f32 = 1.0 / 1024.0;
 
 pub(crate) fn centroid_means(
     sums: ClusterSums,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::bounds::SketchTable;
-use super::scores::{PANEL, panels};
-use super::sketch::Basis;
-use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use super::pruning::Basis;
+use super::pruning::SketchTable;
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::kept::Kept;
+use crate::device::simd::scores::{PANEL, panels};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -37,10 +38,9 @@ pub(crate) fn centroid_table(
     bias.resize(nlist.next_multiple_of(PANEL), f32::NEG_INFINITY);
     let shifted = Matrix::new(Buffer::on_host(panels(&shifted, dim)), nlist, dim, dim);
     let basis = match before {
-        Some(before) => before.sketch.as_ref().map(|sketch| sketch.basis().clone()),
+        Some(before) => SketchTable::of(before).map(|sketch| sketch.basis().clone()),
         None => Basis::of(values, dim).map(Arc::new),
     };
-    let sketch = basis.map(|basis| Arc::new(SketchTable::new(basis, values, metric)));
-    let (bias, sketches) = (Buffer::on_host(bias), Default::default());
-    Ok(CentroidTable { centroids, shifted, bias, sketch, sketches, metric })
+    let kept = basis.map(|basis| Kept::new(SketchTable::new(basis, values, metric))).unwrap_or_default();
+    Ok(CentroidTable { centroids, shifted, bias: Buffer::on_host(bias), kept, metric })
 }

@@ -4,8 +4,8 @@
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
-use super::simd::arch;
-use crate::device::buffer::{Assignment, ClusterSums, Matrix};
+use crate::device::data::buffer::{Assignment, ClusterSums, Matrix};
+use crate::device::simd::arch;
 use crate::error::Result;
 
 pub(crate) fn centroid_update(rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {

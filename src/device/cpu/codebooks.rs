@@ -1,7 +1,7 @@
 //! Codebooks as look-up tables read them: a SIMD lane is a centroid.
 
-use crate::device::buffer::Matrix;
-use crate::device::pq::CENTROIDS;
+use crate::device::data::buffer::Matrix;
+use crate::device::data::pq::CENTROIDS;
 use crate::error::Result;
 
 /// [M · 16][dsub] as [M][dsub][16].

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::device::buffer::{Matrix, TopK};
-use crate::device::exact_distance;
-use crate::device::rows::RowSet;
+use crate::device::data::buffer::{Matrix, TopK};
+use crate::device::data::rows::RowSet;
+use crate::device::simd::distance::exact_distance;
 use crate::error::Result;
 use crate::factory::Metric;
 

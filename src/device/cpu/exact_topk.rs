@@ -1,16 +1,20 @@
 //! The k nearest rows of each query among its ranges, by exact distances.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::bounds::{SketchTable, Work};
-use super::distance::distance;
-use super::select_topk::{Room, Smallest};
-use super::simd::arch;
-use super::sketch;
-use crate::device::buffer::{Matrix, TopK};
-use crate::device::ranges::{RowRanges, groups};
-use crate::device::rows::RowSet;
+use super::pruning::{self, Basis};
+use super::pruning::{SketchTable, Work};
+use super::smallest::Smallest;
+use super::workspace::Workspace;
+use crate::device::data::buffer::{Matrix, TopK};
+use crate::device::data::ranges::{RowRanges, groups};
+use crate::device::data::rows::RowSet;
+use crate::device::simd::arch;
+use crate::device::simd::distance::distance;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -41,7 +45,7 @@ pub(crate) fn exact_topk(
     let share = queries.rows.div_ceil(rayon::current_num_threads()).clamp(1, QUERIES);
     let search = Search { queries: query_data, rows: row_data, dim: queries.dim, ranges, metric };
     let (table, share) = match search.table(rows) {
-        Some(table) => (Some(table), share.min(sketch::ROWS)),
+        Some(table) => (Some(table), share.min(pruning::ROWS)),
         None => (None, share),
     };
     top.rows.par_chunks_mut(share * k).zip(top.distances.par_chunks_mut(share * k)).enumerate().for_each(
@@ -51,6 +55,31 @@ pub(crate) fn exact_topk(
         },
     );
     Ok(())
+}
+
+/// Makes rows ready for being searched as a whole again and again; rows elsewhere stay as they are.
+pub(crate) fn prepare(rows: &RowSet, metric: Metric) {
+    let prepared = &rows.prepared[metric as usize];
+    let Ok(values) = rows.host("prepare") else { return };
+    if prepared.made.get::<Option<SketchTable>>().is_some() {
+        return;
+    }
+    prepared.begun.store(true, Ordering::Relaxed);
+    // None where they would not pay. Whoever makes them at the same time makes the same ones.
+    let table = Basis::of(values, rows.dim).map(|basis| SketchTable::new(Arc::new(basis), values, metric));
+    prepared.made.set(Arc::new(table));
+}
+
+/// The same from within a search, unless another one is making the rows ready.
+fn prepare_lazily(rows: &RowSet, metric: Metric) {
+    if !rows.prepared[metric as usize].begun.swap(true, Ordering::Relaxed) {
+        prepare(rows, metric);
+    }
+}
+
+/// What spares most comparisons with all rows, where it was prepared.
+fn sketch(rows: &RowSet, metric: Metric) -> Option<&SketchTable> {
+    rows.prepared[metric as usize].made.get::<Option<SketchTable>>()?.as_ref()
 }
 
 /// Everything on the host.
@@ -71,9 +100,9 @@ impl Search<'_> {
             return None;
         }
         if compared >= MANY * (rows.rows + DIRECTIONS) {
-            rows.prepare_lazily(self.metric);
+            prepare_lazily(rows, self.metric);
         }
-        rows.sketch(self.metric)
+        sketch(rows, self.metric)
     }
 
     /// Writes the nearest rows and their distances of the queries from `first` on, comparing with all whose bounds allow it.
@@ -82,8 +111,8 @@ impl Search<'_> {
         let asked = &self.queries[first * self.dim..][..queries * self.dim];
         let most = |query| self.ranges.candidates(query) >= self.rows.len() / self.dim / 2;
         let whole = (first..first + queries).all(most);
-        Room::lend(|room| {
-            let Room { pools, packed, sketches, bounding, .. } = room;
+        Workspace::with(|workspace| {
+            let Workspace { pools, packed, sketches, bounding, .. } = workspace;
             let pools = pools.renew(queries, k);
             table.basis().sketch(asked, true, packed, sketches);
             let work = Work { pools: &mut *pools, among: Some((self.ranges, first)), near: None, bounding };
@@ -110,8 +139,8 @@ impl Search<'_> {
     fn directly(&self, first: usize, k: usize, rows: &mut [u32], distances: &mut [f32]) {
         let (arch, queries) = (arch(), rows.len() / k);
         let block = (BLOCK / (4 * self.dim)).max(1);
-        Room::lend(|room| {
-            let (pools, visits) = (room.pools.renew(queries, k), &mut room.visits);
+        Workspace::with(|workspace| {
+            let (pools, visits) = (workspace.pools.renew(queries, k), &mut workspace.visits);
             self.ranges.visits(first..first + queries, visits);
             for group in groups(visits) {
                 for start in group.rows.clone().step_by(block) {

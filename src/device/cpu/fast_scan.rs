@@ -5,11 +5,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::block_sums::{Ask, BlockSums, Keys, QUERIES, block_sums};
-use super::select_topk::{Room, Smallest};
+use super::smallest::Smallest;
+use super::workspace::Workspace;
 use crate::device::TopK;
-use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
-use crate::device::lookup_tables::{Entries, LookupTables};
-use crate::device::ranges::{Group, GroupVisit, groups};
+use crate::device::data::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
+use crate::device::data::lookup_tables::{Entries, LookupTables};
+use crate::device::data::ranges::{Group, GroupVisit, groups};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -74,8 +75,8 @@ impl Scan<'_> {
         let tile = (TILE / block_bytes).max(1) * BLOCK_ROWS;
         slots.fill(TopK::NONE);
         sums.fill(0);
-        Room::lend(|room| {
-            let (pools, visits) = (room.pools.renew(queries, k), &mut room.visits);
+        Workspace::with(|workspace| {
+            let (pools, visits) = (workspace.pools.renew(queries, k), &mut workspace.visits);
             self.request.ranges.visits(first..first + queries, visits);
             for group in groups(visits) {
                 for start in group.rows.clone().step_by(tile) {

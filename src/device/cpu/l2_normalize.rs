@@ -1,6 +1,6 @@
 //! Rows scaled to unit length.
 
-use crate::device::buffer::{Buffer, Matrix};
+use crate::device::data::buffer::{Buffer, Matrix};
 use crate::error::Result;
 use crate::features;
 

@@ -1,7 +1,7 @@
 //! The rows of the lists that each query visits.
 
-use crate::device::buffer::Buffer;
-use crate::device::ranges::{ListPlaces, RowRanges};
+use crate::device::data::buffer::Buffer;
+use crate::device::data::ranges::{ListPlaces, RowRanges};
 use crate::error::Result;
 
 pub(crate) fn list_ranges(

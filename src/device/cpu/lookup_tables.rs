@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::distance::distance;
-use super::simd::arch;
-use crate::device::buffer::{Matrix, TopK};
-use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
-use crate::device::pq::{CENTROIDS, Codebooks};
+use crate::device::data::buffer::{Matrix, TopK};
+use crate::device::data::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
+use crate::device::data::pq::{CENTROIDS, Codebooks};
+use crate::device::simd::arch;
+use crate::device::simd::distance::distance;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 

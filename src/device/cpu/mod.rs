@@ -1,18 +1,9 @@
 //! The CPU engine: every stage with rayon over rows and the widest SIMD that the machine has.
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
-mod basis;
 mod block_sums;
-pub(super) mod bounds;
-mod byte_products;
-mod compare;
-pub(super) mod distance;
-mod lines;
-pub(super) mod scores;
-pub(super) mod simd;
-pub(super) mod sketch;
-pub(super) mod weighted_sum;
+mod pruning;
+mod smallest;
+mod workspace;
 
 pub(super) mod blend;
 pub(super) mod centroid_means;
@@ -31,7 +22,7 @@ pub(super) mod pq_encode;
 pub(super) mod pq_update;
 pub(super) mod select_topk;
 
-use super::pool;
+use super::{pool, simd};
 
 /// What the engine runs on, for a person to read: "CPU engine (x86_64 with AVX2, 2 threads)".
 pub(super) fn describe() -> String {

@@ -5,13 +5,13 @@ use std::sync::PoisonError;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::bounds::Work;
-use super::distance::distance;
-use super::scores::{PANEL, Scores, Take};
-use super::select_topk::Room;
-use super::simd::arch;
-use super::sketch;
-use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix, TopK};
+use super::pruning::{self, RowSketches};
+use super::pruning::{SketchTable, Work};
+use super::workspace::Workspace;
+use crate::device::data::buffer::{Assignment, Buffer, CentroidTable, Matrix, TopK};
+use crate::device::simd::arch;
+use crate::device::simd::distance::distance;
+use crate::device::simd::scores::{PANEL, Scores, Take};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -37,16 +37,16 @@ pub(crate) fn comparisons(rows: &Matrix, table: &CentroidTable) -> Result<Option
 /// Compares each row with the few centroids whose bounds allow them to be the nearest, and returns how many that were over
 /// all rows. Gives up where there are no sketches, or the first rows show that bounds do not tell enough.
 fn by_bounds(rows: &Matrix, table: &CentroidTable, labels: &mut [u32], distances: &mut [f32]) -> Result<Option<u64>> {
-    let Some(sketch) = &table.sketch else { return Ok(None) };
+    let Some(sketch) = SketchTable::of(table) else { return Ok(None) };
     let name = "nearest_centroid";
     let (data, centroids, dim) = (rows.data.host(name)?, table.centroids.data.host(name)?, rows.dim);
-    let sketches = rows.sketches(sketch.basis())?;
-    let (at_a_time, arch) = (sketch::ROWS, arch());
+    let sketches = RowSketches::of(rows, sketch.basis())?;
+    let (at_a_time, arch) = (pruning::ROWS, arch());
     let last = sketches.last.lock().unwrap_or_else(PoisonError::into_inner).take();
     let some = |first: usize, labels: &mut [u32], distances: &mut [f32]| {
         let rows = &data[first * dim..][..labels.len() * dim];
-        Room::lend(|room| {
-            let Room { pools, bounding, .. } = room;
+        Workspace::with(|workspace| {
+            let Workspace { pools, bounding, .. } = workspace;
             let pools = pools.renew(labels.len(), 1);
             let near = last.as_ref().map(|last| &last[first..]);
             let compared = sketch.nearest(

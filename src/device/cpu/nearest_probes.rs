@@ -2,11 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::bounds::Work;
-use super::scores::{PANEL, Scores, Take};
-use super::select_topk::{Room, Smallest};
-use super::simd::arch;
-use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use super::pruning::{SketchTable, Work};
+use super::smallest::Smallest;
+use super::workspace::Workspace;
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::simd::arch;
+use crate::device::simd::scores::{PANEL, Scores, Take};
 use crate::error::Result;
 
 /// Rows that one thread takes at a time, at most; few rows are spread over the cores.
@@ -26,10 +27,10 @@ pub(crate) fn nearest_probes(
     let share = rows.rows.div_ceil(rayon::current_num_threads()).clamp(1, ROWS);
     let arch = arch();
     data.par_chunks(share * dim).zip(probes.par_chunks_mut(share * nprobe)).for_each(|(rows, probes)| {
-        Room::lend(|room| {
-            let Room { pools, packed, sketches, bounding, .. } = room;
+        Workspace::with(|workspace| {
+            let Workspace { pools, packed, sketches, bounding, .. } = workspace;
             let pools = pools.renew(rows.len() / dim, nprobe);
-            match &table.sketch {
+            match SketchTable::of(table) {
                 Some(sketch) => {
                     sketch.basis().sketch(rows, false, packed, sketches);
                     sketch.nearest(centroids, rows, sketches, Work { pools, among: None, near: None, bounding });

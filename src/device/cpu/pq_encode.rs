@@ -4,9 +4,9 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::simd::arch;
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::pq::{CENTROIDS, CODES_A_WORD, Codebooks, ResidualsOf};
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::pq::{CENTROIDS, CODES_A_WORD, Codebooks, ResidualsOf};
+use crate::device::simd::arch;
 use crate::error::Result;
 
 /// Rows at a time: the widest register's.

@@ -4,9 +4,9 @@
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
-use super::simd::arch;
-use crate::device::buffer::{Buffer, ClusterSums, HostSums, Matrix};
-use crate::device::pq::{CENTROIDS, CODES_A_WORD, Codebooks};
+use crate::device::data::buffer::{Buffer, ClusterSums, HostSums, Matrix};
+use crate::device::data::pq::{CENTROIDS, CODES_A_WORD, Codebooks};
+use crate::device::simd::arch;
 use crate::error::Result;
 
 /// Rows a block: many against the sixteen centroids whose sums every block has.

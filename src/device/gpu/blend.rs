@@ -3,9 +3,9 @@
 use super::kernel::{BLEND, wgsl_struct};
 use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::rows::{RowFormat, RowSet};
-use crate::device::stages::{BlendOutcome, BlendedRows};
+use crate::device::data::blend::{BlendOutcome, BlendedRows};
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::rows::{RowFormat, RowSet};
 use crate::error::Result;
 
 wgsl_struct!(Params { frames, stride, k, first_row, rows, index_rate, power, unused });
@@ -60,8 +60,8 @@ pub(crate) fn blend(
     let (neighbors, scores) = (gpu.upload(neighbors)?, gpu.upload(scores)?);
     let near = Neighborhood { rows, neighbors: &neighbors, scores: &scores };
     let blends = blends(gpu, frames, &near, index_rate, power, &mut gpu.submitting())?;
-    let padded: Vec<f32> = gpu.download(blends.frames.data.gpu(gpu, name)?, blends.frames.data.len())?;
-    let outcomes: Vec<u32> = gpu.download(blends.outcomes.gpu(gpu, name)?, blends.outcomes.len())?;
+    let padded: Vec<f32> = gpu.download(blends.frames.data.gpu(gpu.id(), name)?, blends.frames.data.len())?;
+    let outcomes: Vec<u32> = gpu.download(blends.outcomes.gpu(gpu.id(), name)?, blends.outcomes.len())?;
     Ok(BlendedRows {
         rows: padded.chunks_exact(frames.stride).flat_map(|row| &row[..frames.dim]).copied().collect(),
         outcomes: outcomes.into_iter().map(BlendOutcome::from_word).collect(),
@@ -94,19 +94,19 @@ pub(super) fn blends(
     let bind = |params: &wgpu::Buffer, part: &wgpu::Buffer| {
         let buffers = [
             params,
-            frames.data.gpu(gpu, name)?,
+            frames.data.gpu(gpu.id(), name)?,
             part,
-            near.neighbors.gpu(gpu, name)?,
-            near.scores.gpu(gpu, name)?,
-            weights.gpu(gpu, name)?,
-            outcomes.gpu(gpu, name)?,
-            blended.data.gpu(gpu, name)?,
+            near.neighbors.gpu(gpu.id(), name)?,
+            near.scores.gpu(gpu.id(), name)?,
+            weights.gpu(gpu.id(), name)?,
+            outcomes.gpu(gpu.id(), name)?,
+            blended.data.gpu(gpu.id(), name)?,
         ];
         kernel.bind(gpu, &buffers)
     };
     if frames.rows > 0 {
         let mut steps = Vec::new();
-        for (part, first_row, rows) in near.rows.gpu(gpu, name)? {
+        for (part, first_row, rows) in near.rows.gpu(gpu.id(), name)? {
             if first_row == 0 {
                 steps.push(kernel.step(0, &bind(&weigh_params, part)?, grid(frames.rows)));
             }

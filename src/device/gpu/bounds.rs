@@ -1,14 +1,13 @@
 //! Launches `shaders/bounds.wgsl`: which centroids may be the nearest of each row.
 
 use super::Gpu;
-use super::autotune::Tile;
 use super::kernel::{BOUNDS, BOUNDS_OF_HALVES};
 use super::matrices::Matrices;
-use super::nearest_centroid::{Params, parts};
 use super::pipelines::{Pipelines, Step};
 use super::sketch::Sketches;
-use crate::device::buffer::{Assignment, Buffer};
-use crate::device::method::Shares;
+use super::tiles::{Params, parts};
+use crate::device::data::buffer::{Assignment, Buffer};
+use crate::device::data::method::{Shares, Tile};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -47,9 +46,11 @@ impl Bounds {
         let kernel = &self.0;
         let (count, nlist) = (rows.shares.rows, centroids.shares.rows);
         let (shares_a_word, [own, theirs]) = match shares {
-            Shares::Floats => (4, [rows.shares.data.gpu(gpu, LABEL)?, centroids.shares.data.gpu(gpu, LABEL)?]),
-            Shares::Bytes => (16, [rows.bytes.gpu(gpu, LABEL)?, centroids.bytes.gpu(gpu, LABEL)?]),
-            Shares::Halves => (1, [rows.halves()?.gpu(gpu, LABEL)?, centroids.halves()?.gpu(gpu, LABEL)?]),
+            Shares::Floats => {
+                (4, [rows.shares.data.gpu(gpu.id(), LABEL)?, centroids.shares.data.gpu(gpu.id(), LABEL)?])
+            }
+            Shares::Bytes => (16, [rows.bytes.gpu(gpu.id(), LABEL)?, centroids.bytes.gpu(gpu.id(), LABEL)?]),
+            Shares::Halves => (1, [rows.halves()?.gpu(gpu.id(), LABEL)?, centroids.halves()?.gpu(gpu.id(), LABEL)?]),
         };
         let stride = rows.shares.stride / shares_a_word;
         let marks = gpu.zeros(count * words(nlist))?;
@@ -59,12 +60,12 @@ impl Bounds {
             &gpu.params(&params)?,
             own,
             theirs,
-            centroids.biases.gpu(gpu, LABEL)?,
-            rows.sides.gpu(gpu, LABEL)?,
-            centroids.sides.gpu(gpu, LABEL)?,
-            guesses.labels.gpu(gpu, LABEL)?,
-            guesses.distances.gpu(gpu, LABEL)?,
-            marks.gpu(gpu, LABEL)?,
+            centroids.biases.gpu(gpu.id(), LABEL)?,
+            rows.sides.gpu(gpu.id(), LABEL)?,
+            centroids.sides.gpu(gpu.id(), LABEL)?,
+            guesses.labels.gpu(gpu.id(), LABEL)?,
+            guesses.distances.gpu(gpu.id(), LABEL)?,
+            marks.gpu(gpu.id(), LABEL)?,
         ];
         Ok((kernel.step(0, &kernel.bind(gpu, &buffers)?, tiles), marks))
     }

@@ -3,45 +3,17 @@
 
 use std::ops::Range;
 
-use super::kernel::wgsl_struct;
 use super::list_ranges::list_ranges;
 use super::pipelines::Step;
 use super::select_topk::{Keyed, SelectTopk};
+use super::tasks::{SLICE, Task, TaskShape, Tasks, Visit, slices};
 use super::{Gpu, Sink};
-use crate::device::buffer::Buffer;
-use crate::device::ranges::{RowRanges, groups};
+use crate::device::data::buffer::Buffer;
+use crate::device::data::ranges::{RowRanges, groups};
 use crate::error::Result;
 
 /// Keys written before they are selected from; bounds the working memory at 8 bytes each.
 const SCRATCH: usize = 1 << 24;
-/// Candidates one workgroup selects from; more are split and the parts' best selected once more.
-pub(super) const SLICE: u32 = 1 << 15;
-
-/// Queries and rows of a task, at most.
-#[derive(Clone, Copy)]
-pub(super) struct TaskShape {
-    pub queries: u32,
-    pub rows: u32,
-}
-
-wgsl_struct!(
-    /// Rows, and the visits to them that one workgroup sees to.
-    Task { first_visit, visits, first_row, rows }
-);
-wgsl_struct!(
-    /// A query, the number of a list of its own, and where keys go: that of row r to base + r, modulo 2³².
-    Visit { query, list, base }
-);
-
-/// What a kernel measures for a run of queries.
-pub(super) struct Tasks {
-    /// Those that have no rows are passed over.
-    pub tasks: Buffer<Task>,
-    pub visits: Buffer<Visit>,
-    /// Starts and lengths of the keys of each query, slice by slice.
-    pub segments: Buffer<[u32; 2]>,
-}
-
 /// Consecutive queries whose keys fit the scratch memory together.
 struct Run {
     queries: Range<usize>,
@@ -92,11 +64,6 @@ fn runs(ranges: &RowRanges) -> Vec<Run> {
         }
     }
     runs
-}
-
-/// Slices that so many keys of a query are selected from.
-pub(super) fn slices(keys: u32) -> usize {
-    keys.div_ceil(SLICE).max(1) as usize
 }
 
 impl Run {

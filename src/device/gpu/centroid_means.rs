@@ -3,7 +3,7 @@
 use super::kernel::{CENTROID_MEANS, wgsl_struct};
 use super::pipelines::{Pipelines, first_taken};
 use super::{Gpu, grid};
-use crate::device::buffer::{ClusterSums, Matrix, UpdateTally};
+use crate::device::data::buffer::{ClusterSums, Matrix, UpdateTally};
 use crate::error::Result;
 
 wgsl_struct!(Params { nlist, group, stride, seed });
@@ -41,12 +41,12 @@ pub(crate) fn centroid_means(
     let splits = gpu.zeros::<Split>(nlist)?;
     let buffers = [
         &gpu.params(&params)?,
-        old.data.gpu(gpu, name)?,
-        sums.sums.data.gpu(gpu, name)?,
-        sums.counts.gpu(gpu, name)?,
-        splits.gpu(gpu, name)?,
-        centroids.data.gpu(gpu, name)?,
-        tally.words.gpu(gpu, name)?,
+        old.data.gpu(gpu.id(), name)?,
+        sums.sums.data.gpu(gpu.id(), name)?,
+        sums.counts.gpu(gpu.id(), name)?,
+        splits.gpu(gpu.id(), name)?,
+        centroids.data.gpu(gpu.id(), name)?,
+        tally.words.gpu(gpu.id(), name)?,
     ];
     let bindings = kernel.bind(gpu, &buffers)?;
     gpu.submit(name, &[kernel.step(0, &bindings, grid(nlist)), kernel.step(1, &bindings, grid(groups))])?;

@@ -2,8 +2,10 @@
 
 use super::kernel::{CENTROID_TABLE, wgsl_struct};
 use super::pipelines::Pipelines;
+use super::sketch::TableSketches;
 use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::kept::Kept;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -33,14 +35,14 @@ pub(crate) fn centroid_table(
     metric: Metric,
     before: Option<&CentroidTable>,
 ) -> Result<CentroidTable> {
-    centroids.data.gpu(gpu, "centroid_table")?;
+    centroids.data.gpu(gpu.id(), "centroid_table")?;
     let bias = gpu.zeros(centroids.rows)?;
     let shifted = match metric {
         Metric::InnerProduct => centroids.clone(),
         Metric::L2 => shifted(gpu, &centroids, &bias)?,
     };
-    let sketches = before.map(|before| before.sketches.moved()).unwrap_or_default();
-    Ok(CentroidTable { centroids, shifted, bias, sketch: None, sketches, metric })
+    let sketches = before.map(TableSketches::of).transpose()?.map(TableSketches::moved).unwrap_or_default();
+    Ok(CentroidTable { centroids, shifted, bias, kept: Kept::new(sketches), metric })
 }
 
 /// The centroids less their mean; fills `bias`.
@@ -56,10 +58,10 @@ fn shifted(gpu: &Gpu, centroids: &Matrix, bias: &Buffer<f32>) -> Result<Matrix> 
     let means = gpu.zeros::<f32>(blocks * stride)?;
     let buffers = [
         &gpu.params(&Params { nlist: nlist as u32, stride: quads as u32, blocks: blocks as u32 })?,
-        centroids.data.gpu(gpu, name)?,
-        means.gpu(gpu, name)?,
-        shifted.data.gpu(gpu, name)?,
-        bias.gpu(gpu, name)?,
+        centroids.data.gpu(gpu.id(), name)?,
+        means.gpu(gpu.id(), name)?,
+        shifted.data.gpu(gpu.id(), name)?,
+        bias.gpu(gpu.id(), name)?,
     ];
     let bindings = kernel.bind(gpu, &buffers)?;
     let grids = [[blocks as u32, quads.div_ceil(SUMMED) as u32, 1], [quads.div_ceil(ADDED) as u32, 1, 1], grid(nlist)];

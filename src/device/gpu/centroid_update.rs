@@ -1,13 +1,10 @@
 //! Launches `shaders/centroid_update.wgsl`: rows, distances and counts added to the sums of their labels.
 
-use super::kernel::{CENTROID_UPDATE, wgsl_struct};
+use super::kernel::{CENTROID_UPDATE, UPDATE_BLOCK, wgsl_struct};
 use super::pipelines::{Pipelines, Step};
 use super::{Gpu, encode, grid};
-use crate::device::buffer::{Assignment, ClusterSums, Matrix};
+use crate::device::data::buffer::{Assignment, ClusterSums, Matrix};
 use crate::error::Result;
-
-/// Rows a block of the counting sort: labels of a block lie in workgroup memory.
-pub(crate) const BLOCK: usize = 1024;
 
 /// Columns (vec4s) a workgroup of `sum_runs`.
 const COLUMNS: usize = 16;
@@ -35,7 +32,7 @@ impl CentroidUpdate {
 
 /// Words of working memory: a histogram a block, the runs' starts, the sorted rows.
 fn work_words(rows: usize, nlist: usize) -> usize {
-    rows.div_ceil(BLOCK) * nlist + nlist + 1 + rows
+    rows.div_ceil(UPDATE_BLOCK) * nlist + nlist + 1 + rows
 }
 
 pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, sums: &mut ClusterSums) -> Result<()> {
@@ -48,22 +45,22 @@ pub(crate) fn centroid_update(gpu: &Gpu, rows: &Matrix, nearest: &Assignment, su
         rows: rows.rows as u32,
         nlist: nlist as u32,
         stride: rows.stride as u32 / 4,
-        blocks: rows.rows.div_ceil(BLOCK) as u32,
+        blocks: rows.rows.div_ceil(UPDATE_BLOCK) as u32,
     };
     let work = gpu.zeros::<u32>(work_words(rows.rows, nlist))?;
     let name = "centroid_update";
     let buffers = [
         &gpu.params(&params)?,
-        rows.data.gpu(gpu, name)?,
-        nearest.labels.gpu(gpu, name)?,
-        nearest.distances.gpu(gpu, name)?,
-        work.gpu(gpu, name)?,
-        sums.sums.data.gpu(gpu, name)?,
-        sums.counts.gpu(gpu, name)?,
-        sums.costs.gpu(gpu, name)?,
+        rows.data.gpu(gpu.id(), name)?,
+        nearest.labels.gpu(gpu.id(), name)?,
+        nearest.distances.gpu(gpu.id(), name)?,
+        work.gpu(gpu.id(), name)?,
+        sums.sums.data.gpu(gpu.id(), name)?,
+        sums.counts.gpu(gpu.id(), name)?,
+        sums.costs.gpu(gpu.id(), name)?,
     ];
     let bindings = stage.0.bind(gpu, &buffers)?;
-    let work = work.gpu(gpu, name)?;
+    let work = work.gpu(gpu.id(), name)?;
     gpu.run(name, |encoder| {
         encoder.clear_buffer(work, 0, None);
         encode(encoder, name, &stage.steps(&bindings, &params));

@@ -3,8 +3,8 @@
 use super::kernel::{CODEBOOKS, wgsl_struct};
 use super::pipelines::Pipelines;
 use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::pq::CENTROIDS;
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::pq::CENTROIDS;
 use crate::error::Result;
 
 /// Invocations a workgroup, each of which writes four floats.
@@ -32,8 +32,8 @@ pub(crate) fn codebooks(gpu: &Gpu, centroids: &Matrix) -> Result<Buffer<f32>> {
         dsub: centroids.dim as u32,
         stride: centroids.stride as u32,
     };
-    let bindings =
-        kernel.bind(gpu, &[&gpu.params(&params)?, centroids.data.gpu(gpu, name)?, codebooks.gpu(gpu, name)?])?;
+    let bindings = kernel
+        .bind(gpu, &[&gpu.params(&params)?, centroids.data.gpu(gpu.id(), name)?, codebooks.gpu(gpu.id(), name)?])?;
     gpu.submit(name, &[kernel.step(0, &bindings, grid(floats.div_ceil(4 * LANES)))])?;
     Ok(codebooks)
 }

@@ -1,10 +1,10 @@
 //! Launches `shaders/compare.wgsl`: the nearest of the centroids that are marked for each row.
 
 use super::kernel::{COMPARE, wgsl_struct};
-use super::nearest_centroid::Found;
 use super::pipelines::{Pipelines, Step};
+use super::tiles::Found;
 use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
 use crate::error::Result;
 
 const LABEL: &str = "compare";
@@ -33,11 +33,11 @@ pub(super) fn compare(
         Params { rows: rows.rows as u32, nlist: table.nlist() as u32, stride: rows.stride as u32 / 4, unused: 0 };
     let buffers = [
         &gpu.params(&params)?,
-        rows.data.gpu(gpu, LABEL)?,
-        table.shifted.data.gpu(gpu, LABEL)?,
-        table.bias.gpu(gpu, LABEL)?,
-        marks.gpu(gpu, LABEL)?,
-        best.gpu(gpu, LABEL)?,
+        rows.data.gpu(gpu.id(), LABEL)?,
+        table.shifted.data.gpu(gpu.id(), LABEL)?,
+        table.bias.gpu(gpu.id(), LABEL)?,
+        marks.gpu(gpu.id(), LABEL)?,
+        best.gpu(gpu.id(), LABEL)?,
     ];
     Ok((kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(rows.rows)), best))
 }

@@ -3,8 +3,8 @@
 use super::kernel::{DISTANCE_SUBSET, wgsl_struct};
 use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::rows::{RowFormat, RowSet};
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::rows::{RowFormat, RowSet};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -33,7 +33,7 @@ pub(crate) fn distance_subset(
 ) -> Result<Vec<f32>> {
     let candidates = gpu.upload(candidates)?;
     let found = distances(gpu, queries, rows, &candidates, metric, false, &mut gpu.submitting())?;
-    gpu.download(found.gpu(gpu, "distance_subset")?, found.len())
+    gpu.download(found.gpu(gpu.id(), "distance_subset")?, found.len())
 }
 
 /// Distances on the device; `keys` asks for keys instead, of which the smallest is the nearest.
@@ -54,7 +54,7 @@ pub(super) fn distances(
         return Ok(found);
     }
     let mut steps = Vec::new();
-    for (part, first_row, rows) in rows.gpu(gpu, name)? {
+    for (part, first_row, rows) in rows.gpu(gpu.id(), name)? {
         let params = Params {
             stride: queries.stride as u32 / 4,
             subset: (pairs / queries.rows) as u32,
@@ -67,10 +67,10 @@ pub(super) fn distances(
         };
         let buffers = [
             &gpu.params(&params)?,
-            queries.data.gpu(gpu, name)?,
+            queries.data.gpu(gpu.id(), name)?,
             part,
-            candidates.gpu(gpu, name)?,
-            found.gpu(gpu, name)?,
+            candidates.gpu(gpu.id(), name)?,
+            found.gpu(gpu.id(), name)?,
         ];
         steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(pairs.div_ceil(PAIRS))));
     }

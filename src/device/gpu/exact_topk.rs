@@ -1,14 +1,15 @@
 //! Launches `shaders/exact_topk.wgsl` and `select_topk`: the k nearest rows of each query among its ranges.
 
-use super::candidates::{TaskShape, Tasks, topk};
+use super::candidates::topk;
 use super::kernel::{EXACT_TOPK, wgsl_struct};
 use super::pending::Pending;
 use super::pipelines::{Pipelines, Step};
 use super::select_topk::Keyed;
+use super::tasks::{TaskShape, Tasks};
 use super::{Gpu, Sink, grid};
-use crate::device::buffer::{Matrix, TopK};
-use crate::device::ranges::RowRanges;
-use crate::device::rows::{RowFormat, RowSet};
+use crate::device::data::buffer::{Matrix, TopK};
+use crate::device::data::ranges::RowRanges;
+use crate::device::data::rows::{RowFormat, RowSet};
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -75,14 +76,14 @@ fn measure(
         let params = Params { stride: queries.stride as u32 / 4, first_row, rows, tasks: tasks.len() as u32 };
         let buffers = [
             &gpu.params(&params)?,
-            queries.data.gpu(gpu, name)?,
+            queries.data.gpu(gpu.id(), name)?,
             part,
-            tasks.gpu(gpu, name)?,
-            visits.gpu(gpu, name)?,
-            keys.keys.gpu(gpu, name)?,
-            keys.candidates.gpu(gpu, name)?,
+            tasks.gpu(gpu.id(), name)?,
+            visits.gpu(gpu.id(), name)?,
+            keys.keys.gpu(gpu.id(), name)?,
+            keys.candidates.gpu(gpu.id(), name)?,
         ];
         Ok(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())))
     };
-    rows.gpu(gpu, name)?.into_iter().map(step).collect()
+    rows.gpu(gpu.id(), name)?.into_iter().map(step).collect()
 }

@@ -1,13 +1,14 @@
 //! Launches `shaders/fast_scan.wgsl` and `select_topk`: the best rows of each query by the sums of its u8 tables.
 
-use super::candidates::{TaskShape, Tasks, topk};
+use super::candidates::topk;
 use super::kernel::{FAST_SCAN, wgsl_struct};
 use super::pending::{Pending, floats};
 use super::pipelines::{Pipelines, Step};
 use super::select_topk::Keyed;
+use super::tasks::{TaskShape, Tasks};
 use super::{Gpu, Sink, grid};
-use crate::device::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
-use crate::device::lookup_tables::{Entries, LookupTables};
+use crate::device::data::codes::{BLOCK_ROWS, CodeParts, CodeSet, ScanRequest, ScanTopK};
+use crate::device::data::lookup_tables::{Entries, LookupTables};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -48,7 +49,7 @@ pub(crate) fn fast_scan(
 ) -> Result<ScanTopK> {
     let nearest = nearest(gpu, codes, tables, request, metric, k, &mut pending.runs(gpu))?;
     let name = "fast_scan";
-    let ([keys, slots], scales) = (nearest.words(gpu)?, (tables.scales.gpu(gpu, name)?, tables.scales.len()));
+    let ([keys, slots], scales) = (nearest.words(gpu)?, (tables.scales.gpu(gpu.id(), name)?, tables.scales.len()));
     let [keys, slots, scales] = pending.read(gpu, name, [keys, slots, scales])?;
     Ok(ScanTopK::from_keys(slots, &floats(keys), floats(scales)))
 }
@@ -95,13 +96,13 @@ fn measure(
         };
         let buffers = [
             &gpu.params(&params)?,
-            codes.gpu(gpu, name)?,
-            entries.gpu(gpu, name)?,
-            tables.biases.gpu(gpu, name)?,
-            tasks.gpu(gpu, name)?,
-            visits.gpu(gpu, name)?,
-            keys.keys.gpu(gpu, name)?,
-            keys.candidates.gpu(gpu, name)?,
+            codes.gpu(gpu.id(), name)?,
+            entries.gpu(gpu.id(), name)?,
+            tables.biases.gpu(gpu.id(), name)?,
+            tasks.gpu(gpu.id(), name)?,
+            visits.gpu(gpu.id(), name)?,
+            keys.keys.gpu(gpu.id(), name)?,
+            keys.candidates.gpu(gpu.id(), name)?,
         ];
         steps.push(kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(tasks.len())));
         first_row += rows;

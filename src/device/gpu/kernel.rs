@@ -1,7 +1,12 @@
 //! Kernels: composed WGSL, its bindings and constants.
 
-use super::autotune::Tile;
-use crate::device::cpu::centroid_means::NUDGE;
+use crate::device::data::buffer::NUDGE;
+use crate::device::data::method::Tile;
+
+/// Rows a block of `centroid_update`'s counting sort: labels of a block lie in workgroup memory.
+pub(crate) const UPDATE_BLOCK: usize = 1024;
+/// Rows a block of `pq_update`. The blocks' tallies, 16 vec4s a column, then take half the room of the rows themselves.
+pub(crate) const PQ_BLOCK: usize = 128;
 
 /// How a kernel uses one of its bindings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +200,7 @@ pub(super) static CENTROID_UPDATE: GpuKernel = GpuKernel {
     name: "centroid_update",
     source: wgsl!("centroid_update"),
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
-    constants: &[("BLOCK", super::centroid_update::BLOCK as f64)],
+    constants: &[("BLOCK", UPDATE_BLOCK as f64)],
     matrices: None,
 };
 /// For few centroids a group and for many.
@@ -275,7 +280,7 @@ pub(super) static PQ_UPDATE: GpuKernel = GpuKernel {
     name: "pq_update",
     source: wgsl!("pq_update"),
     bindings: &[Uniform, Read, Read, Read, Write, Write, Write, Write],
-    constants: &[("BLOCK", super::pq_update::BLOCK as f64)],
+    constants: &[("BLOCK", PQ_BLOCK as f64)],
     matrices: None,
 };
 
@@ -328,9 +333,8 @@ pub(super) use wgsl_struct;
 #[cfg(test)]
 pub(crate) mod layouts {
     use super::super::{
-        blend, candidates, centroid_means, centroid_table, centroid_update, codebooks, compare, distance_subset,
-        exact_topk, fast_scan, l2_normalize, list_ranges, lookup_tables, nearest_centroid, pq_encode, pq_update,
-        select_topk, sketch,
+        blend, centroid_means, centroid_table, centroid_update, codebooks, compare, distance_subset, exact_topk,
+        fast_scan, l2_normalize, list_ranges, lookup_tables, pq_encode, pq_update, select_topk, sketch, tasks, tiles,
     };
     use super::*;
 
@@ -350,16 +354,16 @@ pub(crate) mod layouts {
 
     #[test]
     fn host_structs_match_the_shaders() {
-        check(&NEAREST_CENTROID[0][0], nearest_centroid::Params::layout());
-        check(&NEAREST_CENTROID[0][0], nearest_centroid::Found::layout());
-        check(&NEAREST_PROBES[0], nearest_centroid::Params::layout());
-        check(&SKETCH[0], nearest_centroid::Params::layout());
+        check(&NEAREST_CENTROID[0][0], tiles::Params::layout());
+        check(&NEAREST_CENTROID[0][0], tiles::Found::layout());
+        check(&NEAREST_PROBES[0], tiles::Params::layout());
+        check(&SKETCH[0], tiles::Params::layout());
         check(&SKETCH[0], sketch::Side::layout());
-        check(&BOUNDS[0][0][0], nearest_centroid::Params::layout());
+        check(&BOUNDS[0][0][0], tiles::Params::layout());
         check(&BOUNDS[0][0][0], sketch::Side::layout());
-        check(&BOUNDS_OF_HALVES[0][0], nearest_centroid::Params::layout());
+        check(&BOUNDS_OF_HALVES[0][0], tiles::Params::layout());
         check(&COMPARE, compare::Params::layout());
-        check(&COMPARE, nearest_centroid::Found::layout());
+        check(&COMPARE, tiles::Found::layout());
         check(&CENTROID_UPDATE, centroid_update::Params::layout());
         check(&CENTROID_MEANS[0], centroid_means::Params::layout());
         check(&CENTROID_MEANS[0], centroid_means::Split::layout());
@@ -369,8 +373,8 @@ pub(crate) mod layouts {
         check(&LIST_RANGES, list_ranges::Params::layout());
         check(&LIST_RANGES, list_ranges::Arrival::layout());
         for kernel in [&EXACT_TOPK[0][0], &FAST_SCAN, &LIST_RANGES] {
-            check(kernel, candidates::Task::layout());
-            check(kernel, candidates::Visit::layout());
+            check(kernel, tasks::Task::layout());
+            check(kernel, tasks::Visit::layout());
         }
         check(&LOOKUP_TABLES, lookup_tables::Params::layout());
         check(&DISTANCE_SUBSET[0][0], distance_subset::Params::layout());

@@ -3,7 +3,7 @@
 use super::kernel::{L2_NORMALIZE, wgsl_struct};
 use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
-use crate::device::buffer::Matrix;
+use crate::device::data::buffer::Matrix;
 use crate::error::Result;
 
 wgsl_struct!(Params { rows, stride });
@@ -23,7 +23,7 @@ pub(crate) fn l2_normalize(gpu: &Gpu, rows: &Matrix, sink: Sink<'_>) -> Result<M
     let unit = Matrix::new(gpu.zeros(rows.rows * rows.stride)?, rows.rows, rows.dim, rows.stride);
     if rows.rows > 0 {
         let params = Params { rows: rows.rows as u32, stride: rows.stride as u32 / 4 };
-        let buffers = [&gpu.params(&params)?, rows.data.gpu(gpu, name)?, unit.data.gpu(gpu, name)?];
+        let buffers = [&gpu.params(&params)?, rows.data.gpu(gpu.id(), name)?, unit.data.gpu(gpu.id(), name)?];
         sink(name, vec![kernel.step(0, &kernel.bind(gpu, &buffers)?, grid(rows.rows))])?;
     }
     Ok(unit)

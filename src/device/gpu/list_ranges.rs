@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::candidates::{SLICE, TaskShape, Tasks, slices};
 use super::kernel::{LIST_RANGES, wgsl_struct};
 use super::pipelines::{Pipelines, Step};
+use super::tasks::{SLICE, TaskShape, Tasks, slices};
 use super::{Gpu, grid};
-use crate::device::ranges::Visited;
+use crate::device::data::ranges::Visited;
 use crate::error::Result;
 
 /// Visits a workgroup of `cut`, as in the shader.
@@ -60,13 +60,13 @@ pub(super) fn list_ranges(
     };
     let buffers = [
         &gpu.params(&params)?,
-        probes.gpu(gpu, name)?,
-        lists.places.gpu(gpu, name)?,
-        counts.gpu(gpu, name)?,
-        arrivals.gpu(gpu, name)?,
-        made.visits.gpu(gpu, name)?,
-        made.tasks.gpu(gpu, name)?,
-        made.segments.gpu(gpu, name)?,
+        probes.gpu(gpu.id(), name)?,
+        lists.places.gpu(gpu.id(), name)?,
+        counts.gpu(gpu.id(), name)?,
+        arrivals.gpu(gpu.id(), name)?,
+        made.visits.gpu(gpu.id(), name)?,
+        made.tasks.gpu(gpu.id(), name)?,
+        made.segments.gpu(gpu.id(), name)?,
     ];
     let bindings = stage.bind(gpu, &buffers)?;
     steps

@@ -3,9 +3,9 @@
 use super::kernel::{LOOKUP_TABLES, wgsl_struct};
 use super::pipelines::Pipelines;
 use super::{Gpu, Sink, grid};
-use crate::device::buffer::Matrix;
-use crate::device::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
-use crate::device::pq::Codebooks;
+use crate::device::data::buffer::Matrix;
+use crate::device::data::lookup_tables::{Entries, Entry, LookupTables, Probes, Shape};
+use crate::device::data::pq::Codebooks;
 use crate::error::Result;
 
 const HAS_LISTS: u32 = 1;
@@ -59,19 +59,19 @@ pub(crate) fn lookup_tables(
     // Without lists there is nothing to read there, but something has to be bound.
     let nothing = gpu.zeros::<u32>(0)?;
     let (centroids, numbers) = match probes {
-        Some(probes) => (probes.table.centroids.data.gpu(gpu, name)?, probes.lists.gpu(gpu, name)?),
-        None => (nothing.gpu(gpu, name)?, nothing.gpu(gpu, name)?),
+        Some(probes) => (probes.table.centroids.data.gpu(gpu.id(), name)?, probes.lists.gpu(gpu.id(), name)?),
+        None => (nothing.gpu(gpu.id(), name)?, nothing.gpu(gpu.id(), name)?),
     };
     let buffers = [
         &gpu.params(&params)?,
-        queries.data.gpu(gpu, name)?,
-        codebooks.data.gpu(gpu, name)?,
+        queries.data.gpu(gpu.id(), name)?,
+        codebooks.data.gpu(gpu.id(), name)?,
         centroids,
         numbers,
-        spans.gpu(gpu, name)?,
-        words.gpu(gpu, name)?,
-        biases.gpu(gpu, name)?,
-        scales.gpu(gpu, name)?,
+        spans.gpu(gpu.id(), name)?,
+        words.gpu(gpu.id(), name)?,
+        biases.gpu(gpu.id(), name)?,
+        scales.gpu(gpu.id(), name)?,
     ];
     if visits > 0 {
         let bindings = stage.0.bind(gpu, &buffers)?;

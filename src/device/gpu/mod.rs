@@ -11,6 +11,10 @@ mod pending;
 mod pipeline_cache;
 mod pipelines;
 mod recording;
+pub(super) mod rows;
+mod stopwatch;
+mod tasks;
+mod tiles;
 
 pub(super) mod blend;
 pub(super) mod bounds;
@@ -38,11 +42,10 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-pub use autotune::Tile;
 pub(super) use autotune::Tuned;
 use bytemuck::Pod;
 use cache::Cache;
-pub(super) use centroid_update::BLOCK;
+pub(super) use kernel::UPDATE_BLOCK;
 pub use kernel::{Binding, GpuKernel, kernels};
 use matrices::Matrices;
 pub(crate) use pending::Pending;
@@ -52,8 +55,8 @@ pub(crate) use pipelines::Step;
 pub(crate) use pipelines::broken;
 pub(crate) use recording::{Live, LiveCodes, Recording};
 
-use super::buffer::{Buffer, GpuId, Matrix};
-use super::method::Shares;
+use super::data::buffer::{Buffer, GpuId, Matrix};
+use super::data::method::{Shares, Tile};
 use crate::error::{Error, Result};
 
 /// Submissions that may wait on the GPU while the host prepares the next.
@@ -188,11 +191,6 @@ impl Gpu {
     /// The shares that sketches can be multiplied by.
     pub fn shares(&self) -> &'static [Shares] {
         if self.matrices.is_some() { &Shares::ALL } else { &Shares::PORTABLE }
-    }
-
-    /// The fastest tile, measured unless it is known.
-    pub fn tune(&self) -> Result<Tile> {
-        self.tuned.for_work(self, u64::MAX)
     }
 
     /// Kernels that the driver refused, in whose place others are used.

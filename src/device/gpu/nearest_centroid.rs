@@ -4,28 +4,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::autotune::{self, Stopwatch, Tile};
+use super::autotune;
 use super::bounds::{self, Bounds};
-use super::kernel::{NEAREST_CENTROID, wgsl_struct};
+use super::kernel::NEAREST_CENTROID;
 use super::pipelines::{Pipelines, Step, first_taken, if_possible};
-use super::sketch::RowSketches;
+use super::sketch::{RowSketches, TableSketches};
+use super::stopwatch::Stopwatch;
+use super::tiles::{Best, Params, parts};
 use super::{Gpu, compare, grid};
-use crate::device::buffer::{Assignment, Buffer, CentroidTable, Matrix};
-use crate::device::method::{Method, Shares};
+use crate::device::data::buffer::{Assignment, Buffer, CentroidTable, Matrix};
+use crate::device::data::method::{Method, Shares, Tile};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// Rows a workgroup of `measure`.
 const MEASURED: usize = 16;
-/// Workgroups that keep any GPU busy: where rows alone make fewer, the centroids are shared out, too.
-const WORKGROUPS: usize = 1024;
 /// Rows that bounds are tried on before they are used.
 const TRIED: usize = 2048;
 const LABEL: &str = "nearest_centroid";
-
-wgsl_struct!(Params { rows, nlist, stride, part });
-// The score is a float there; the host only makes room.
-wgsl_struct!(Found { score, label });
 
 /// Entry points: `assign`, `measure`.
 #[derive(Debug)]
@@ -41,9 +37,14 @@ impl NearestCentroid {
 
 /// The tile for so many multiply-adds, or the next for which the driver takes what `make` needs.
 fn tile_for<T>(gpu: &Gpu, multiply_adds: u64, make: impl Fn(Tile) -> Result<T>) -> Result<(Tile, T)> {
-    let wanted = gpu.tuned.for_work(gpu, multiply_adds)?;
+    let wanted = gpu.tuned.for_work(gpu, multiply_adds, all_products)?;
     let others = Tile::ALL.into_iter().filter(|&tile| tile != wanted);
     first_taken(wanted, others, |tile| Ok((tile, make(tile)?)))
+}
+
+/// The fastest tile, measured unless it is known.
+pub(crate) fn tune(gpu: &Gpu) -> Result<Tile> {
+    gpu.tuned.for_work(gpu, u64::MAX, all_products)
 }
 
 /// By `method`, or by the one that is fastest here.
@@ -66,12 +67,12 @@ pub(crate) fn nearest_centroid(
 
 /// The centroids that bounds leave, a bit each, [`bounds::words`] a row; none where there are no sketches.
 pub(crate) fn marks(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, shares: Shares) -> Result<Option<Vec<u32>>> {
-    if rows.rows == 0 || table.sketches.basis(gpu, &table.centroids)?.is_none() {
+    if rows.rows == 0 || TableSketches::of(table)?.basis(gpu, &table.centroids)?.is_none() {
         return Ok(None);
     }
     let bounded = Bounded::new(gpu, rows, table, shares)?;
     gpu.submit(LABEL, &bounded.steps)?;
-    gpu.download(bounded.marks.gpu(gpu, LABEL)?, bounded.marks.len()).map(Some)
+    gpu.download(bounded.marks.gpu(gpu.id(), LABEL)?, bounded.marks.len()).map(Some)
 }
 
 /// The fastest method for rows such as these, measured when an assignment is large for the first time. Results do not
@@ -84,16 +85,16 @@ fn fastest(gpu: &Gpu, rows: &Matrix, table: &CentroidTable) -> Result<Method> {
     if rows.rows == 0 || marks > gpu.max_binding() {
         return Ok(by_products);
     }
-    if let Some(fastest) = table.sketches.fastest.get() {
+    if let Some(fastest) = TableSketches::of(table)?.fastest.get() {
         return Ok(*fastest);
     }
-    if !autotune::pays(multiply_adds) || table.sketches.basis(gpu, &table.centroids)?.is_none() {
+    if !autotune::pays(multiply_adds) || TableSketches::of(table)?.basis(gpu, &table.centroids)?.is_none() {
         return Ok(by_products);
     }
     let few = rows.rows.min(TRIED);
     let fastest = measured(gpu, rows, few, table, by_products)?.into_iter().min_by_key(|(time, _)| *time);
     let fastest = fastest.map_or(by_products, |(_, method)| method);
-    Ok(*table.sketches.fastest.get_or_init(|| fastest))
+    Ok(*TableSketches::of(table)?.fastest.get_or_init(|| fastest))
 }
 
 /// What all products and each kind of sketches take for the first `few` rows. A method that is refused here, or that a
@@ -111,7 +112,7 @@ fn measured(
         let few = Matrix::new(rows.data.clone(), few, rows.dim, rows.stride);
         let (steps, found) = by(gpu, &few, table, method)?;
         let time = stopwatch.median(&steps)?;
-        Ok((time, gpu.download(found.labels.gpu(gpu, LABEL)?, few.rows)?))
+        Ok((time, gpu.download(found.labels.gpu(gpu.id(), LABEL)?, few.rows)?))
     };
     let (time, labels) = tried(by_products)?;
     let mut times = vec![(time, by_products)];
@@ -129,13 +130,13 @@ fn by(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, method: Method) -> Result
     }
 }
 
+/// The steps of all products.
+fn all_products(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<Vec<Step>> {
+    by_products(gpu, rows, table, tile).map(|(steps, _)| steps)
+}
+
 /// All products: `assign` and `measure`, and what they fill.
-pub(super) fn by_products(
-    gpu: &Gpu,
-    rows: &Matrix,
-    table: &CentroidTable,
-    tile: Tile,
-) -> Result<(Vec<Step>, Assignment)> {
+fn by_products(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, tile: Tile) -> Result<(Vec<Step>, Assignment)> {
     let stage = NearestCentroid::get(gpu, table.metric, tile)?;
     let (assign, best) = stage.assign(gpu, tile, rows, &table.shifted, &table.bias)?;
     let (measure, assignment) = stage.measure(gpu, rows, table, &best)?;
@@ -172,9 +173,9 @@ impl Bounded {
             let found = format!("{} centroids of {} floats", table.nlist(), table.dim());
             Error::parameter("method", found, "sketches take 256 or more of 128 or more that have directions in common")
         };
-        let basis = table.sketches.basis(gpu, &table.centroids)?.ok_or_else(none)?;
-        let theirs = table.sketches.of(gpu, basis, &table.centroids, metric)?;
-        let sketches = rows.gpu_sketches(basis, || RowSketches::new(gpu, basis, rows, metric))?;
+        let basis = TableSketches::of(table)?.basis(gpu, &table.centroids)?.ok_or_else(none)?;
+        let theirs = TableSketches::of(table)?.centroids(gpu, basis, &table.centroids, metric)?;
+        let sketches = RowSketches::of(gpu, basis, rows, metric)?;
         let own = &sketches.sketches;
         let mut steps = Vec::new();
         let guess = match sketches.last() {
@@ -190,13 +191,6 @@ impl Bounded {
         steps.extend([measure, reach]);
         Ok(Self { steps, marks, sketches })
     }
-}
-
-/// The best centroid of each row in each part of the centroids, so many a part: parts × rows.
-#[derive(Clone, Debug)]
-pub(crate) struct Best {
-    found: Buffer<Found>,
-    part: usize,
 }
 
 impl NearestCentroid {
@@ -239,24 +233,16 @@ impl NearestCentroid {
         };
         let buffers = [
             &gpu.params(&params)?,
-            rows.data.gpu(gpu, LABEL)?,
-            shifted.data.gpu(gpu, LABEL)?,
-            bias.gpu(gpu, LABEL)?,
-            centroids.data.gpu(gpu, LABEL)?,
-            best.found.gpu(gpu, LABEL)?,
-            assignment.labels.gpu(gpu, LABEL)?,
-            assignment.distances.gpu(gpu, LABEL)?,
+            rows.data.gpu(gpu.id(), LABEL)?,
+            shifted.data.gpu(gpu.id(), LABEL)?,
+            bias.gpu(gpu.id(), LABEL)?,
+            centroids.data.gpu(gpu.id(), LABEL)?,
+            best.found.gpu(gpu.id(), LABEL)?,
+            assignment.labels.gpu(gpu.id(), LABEL)?,
+            assignment.distances.gpu(gpu.id(), LABEL)?,
         ];
         self.0.bind(gpu, &buffers)
     }
-}
-
-/// The grid for so many rows and centroids, and the centroids a workgroup: whole tiles of them.
-pub(super) fn parts(tile: Tile, rows: usize, nlist: usize) -> ([u32; 3], usize) {
-    let tiles = rows.div_ceil(tile.rows);
-    let parts = WORKGROUPS.div_ceil(tiles.max(1));
-    let part = nlist.div_ceil(tile.centroids).div_ceil(parts) * tile.centroids;
-    ([tiles as u32, nlist.div_ceil(part) as u32, 1], part)
 }
 
 #[cfg(test)]
@@ -289,16 +275,5 @@ mod tests {
         assert!(all.len() >= 3, "{all:?}");
         let right = methods(Some(("compare", "b.score > a.score ||", "b.score < a.score ||")));
         assert_eq!(right, Some(vec![Method::Tile(Tile::ALL[2])]));
-    }
-
-    #[test]
-    fn centroids_are_shared_out_where_rows_are_few() {
-        let [tile, _, small] = Tile::ALL;
-        // One tile of rows: a tile of centroids each. 86 × 12 workgroups are the first product over 1024.
-        assert_eq!(parts(tile, 128, 3205), ([1, 26, 1], 128));
-        assert_eq!(parts(tile, 86 * 128, 3205), ([86, 9, 1], 3 * 128));
-        assert_eq!(parts(tile, 1024 * 128, 3205), ([1024, 1, 1], 26 * 128));
-        assert_eq!(parts(small, 171 * 64, 3205), ([171, 6, 1], 9 * 64));
-        assert_eq!(parts(small, 1, 1), ([1, 1, 1], 64));
     }
 }

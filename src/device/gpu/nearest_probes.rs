@@ -1,14 +1,13 @@
 //! Launches `shaders/nearest_probes.wgsl`: the nprobe nearest centroids of each row.
 
 use super::Gpu;
-use super::autotune::Tile;
 use super::kernel::NEAREST_PROBES;
-use super::nearest_centroid::Params;
 use super::pending::Pending;
 use super::pipelines::{Pipelines, Step, first_taken};
 use super::select_topk::{Keyed, SelectTopk};
-use crate::device::buffer::{Buffer, CentroidTable, Matrix};
-use crate::device::{MAX_K, cpu};
+use super::tiles::Params;
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::method::Tile;
 use crate::error::Result;
 
 /// A live call's frames fill the small one at most, a file's the large one. In the order of their kernels.
@@ -44,33 +43,39 @@ pub(crate) fn nearest_probes(
     nprobe: usize,
     pending: &mut Pending,
 ) -> Result<Buffer<u32>> {
-    let stage = NearestProbes::get(gpu, rows.rows)?;
-    let select = SelectTopk::get(gpu)?;
-    let nlist = table.nlist();
-    let name = "nearest_probes";
+    let (select, nlist) = (SelectTopk::get(gpu)?, table.nlist());
+    let all = score(gpu, rows, table, pending)?;
+    let picked = Keyed::new(gpu, rows.rows * nprobe)?;
+    let segments = (0..rows.rows).map(|row| [(row * nlist) as u32, nlist as u32]);
+    let segments = gpu.upload(&segments.collect::<Vec<_>>())?;
+    pending.push(select.step(gpu, &all, &segments, nprobe, &picked, 0)?);
+    Ok(picked.candidates)
+}
+
+/// Keys of all centroids for each row, and their numbers, on the host: for more probes than a workgroup can sort.
+pub(crate) fn all_keys(
+    gpu: &Gpu,
+    rows: &Matrix,
+    table: &CentroidTable,
+    pending: &mut Pending,
+) -> Result<(Vec<f32>, Vec<u32>)> {
+    score(gpu, rows, table, pending)?.download(gpu, pending)
+}
+
+fn score(gpu: &Gpu, rows: &Matrix, table: &CentroidTable, pending: &mut Pending) -> Result<Keyed> {
+    let (stage, nlist, name) = (NearestProbes::get(gpu, rows.rows)?, table.nlist(), "nearest_probes");
     let all = Keyed::new(gpu, rows.rows * nlist)?;
     let params =
         Params { rows: rows.rows as u32, nlist: nlist as u32, stride: rows.stride as u32 / 4, part: nlist as u32 };
-    let params = gpu.params(&params)?;
     let buffers = [
-        &params,
-        rows.data.gpu(gpu, name)?,
-        table.shifted.data.gpu(gpu, name)?,
-        table.bias.gpu(gpu, name)?,
-        all.keys.gpu(gpu, name)?,
-        all.candidates.gpu(gpu, name)?,
+        &gpu.params(&params)?,
+        rows.data.gpu(gpu.id(), name)?,
+        table.shifted.data.gpu(gpu.id(), name)?,
+        table.bias.gpu(gpu.id(), name)?,
+        all.keys.gpu(gpu.id(), name)?,
+        all.candidates.gpu(gpu.id(), name)?,
     ];
     let bindings = stage.pipelines.bind(gpu, &buffers)?;
     pending.push(stage.step(&bindings, rows.rows, nlist));
-    let segments = (0..rows.rows).map(|row| (row * nlist) as u32);
-    if nprobe > MAX_K {
-        // More than a workgroup can sort: rare enough for the host.
-        let segments: Vec<_> = segments.map(|start| (start, nlist as u32)).collect();
-        let (keys, candidates) = all.download(gpu, pending)?;
-        return gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1);
-    }
-    let picked = Keyed::new(gpu, rows.rows * nprobe)?;
-    let segments = gpu.upload(&segments.map(|start| [start, nlist as u32]).collect::<Vec<_>>())?;
-    pending.push(select.step(gpu, &all, &segments, nprobe, &picked, 0)?);
-    Ok(picked.candidates)
+    Ok(all)
 }

@@ -3,8 +3,8 @@
 use super::kernel::{PQ_ENCODE, PQ_ENCODE_RESIDUAL, wgsl_struct};
 use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::pq::{Codebooks, ResidualsOf};
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::pq::{Codebooks, ResidualsOf};
 use crate::error::Result;
 
 /// Rows and sub-quantizers a workgroup.
@@ -47,9 +47,10 @@ pub(crate) fn pq_encode(
     };
     let uniform = gpu.params(&params)?;
     let name = "pq_encode";
-    let mut buffers = vec![&uniform, rows.data.gpu(gpu, name)?, codebooks.data.gpu(gpu, name)?, codes.gpu(gpu, name)?];
+    let mut buffers =
+        vec![&uniform, rows.data.gpu(gpu.id(), name)?, codebooks.data.gpu(gpu.id(), name)?, codes.gpu(gpu.id(), name)?];
     if let Some((table, nearest)) = residuals_of {
-        buffers.extend([table.centroids.data.gpu(gpu, name)?, nearest.labels.gpu(gpu, name)?]);
+        buffers.extend([table.centroids.data.gpu(gpu.id(), name)?, nearest.labels.gpu(gpu.id(), name)?]);
     }
     if rows.rows > 0 {
         let bindings = stage.0.bind(gpu, &buffers)?;

@@ -1,14 +1,11 @@
 //! Launches `shaders/pq_update.wgsl`: sub-vectors, squared errors and counts added to the sums of their codes.
 
 use super::Gpu;
-use super::kernel::{PQ_UPDATE, wgsl_struct};
+use super::kernel::{PQ_BLOCK, PQ_UPDATE, wgsl_struct};
 use super::pipelines::{Pipelines, Step};
-use crate::device::buffer::{Buffer, ClusterSums, Matrix};
-use crate::device::pq::{CENTROIDS, Codebooks};
+use crate::device::data::buffer::{Buffer, ClusterSums, Matrix};
+use crate::device::data::pq::{CENTROIDS, Codebooks};
 use crate::error::Result;
-
-/// Rows a block. The blocks' tallies, 16 vec4s a column, then take half the room of the rows themselves.
-pub(super) const BLOCK: usize = 128;
 
 /// Columns a workgroup.
 const COLUMNS: usize = 64;
@@ -47,19 +44,19 @@ pub(crate) fn pq_update(
         subs: codebooks.m as u32,
         dsub: codebooks.dsub as u32,
         sums_stride: sums.sums.stride as u32,
-        blocks: rows.rows.div_ceil(BLOCK) as u32,
+        blocks: rows.rows.div_ceil(PQ_BLOCK) as u32,
     };
     let work = gpu.zeros::<[f32; 4]>(params.blocks as usize * CENTROIDS * rows.dim)?;
     let name = "pq_update";
     let buffers = [
         &gpu.params(&params)?,
-        rows.data.gpu(gpu, name)?,
-        codes.gpu(gpu, name)?,
-        codebooks.data.gpu(gpu, name)?,
-        work.gpu(gpu, name)?,
-        sums.sums.data.gpu(gpu, name)?,
-        sums.counts.gpu(gpu, name)?,
-        sums.costs.gpu(gpu, name)?,
+        rows.data.gpu(gpu.id(), name)?,
+        codes.gpu(gpu.id(), name)?,
+        codebooks.data.gpu(gpu.id(), name)?,
+        work.gpu(gpu.id(), name)?,
+        sums.sums.data.gpu(gpu.id(), name)?,
+        sums.counts.gpu(gpu.id(), name)?,
+        sums.costs.gpu(gpu.id(), name)?,
     ];
     let bindings = stage.0.bind(gpu, &buffers)?;
     gpu.submit(name, &stage.steps(&bindings, &params))

@@ -10,13 +10,13 @@ use super::lookup_tables::lookup_tables;
 use super::pipelines::Step;
 use super::select_topk::{Keyed, SelectTopk};
 use super::{Gpu, Sink, encode, exact_topk, fast_scan};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::codes::{CodeSet, ScanRequest};
-use crate::device::lookup_tables::Shape;
-use crate::device::pq::Codebooks;
-use crate::device::ranges::RowRanges;
-use crate::device::rows::RowSet;
-use crate::device::stages::{BlendOutcome, BlendedRows};
+use crate::device::data::blend::{BlendOutcome, BlendedRows};
+use crate::device::data::buffer::{Buffer, Matrix};
+use crate::device::data::codes::{CodeSet, ScanRequest};
+use crate::device::data::lookup_tables::Shape;
+use crate::device::data::pq::Codebooks;
+use crate::device::data::ranges::RowRanges;
+use crate::device::data::rows::RowSet;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -145,7 +145,7 @@ impl Recording {
         self.take_frames(encoder, frames)?;
         encode(encoder, "live search", &self.search);
         encode(encoder, "live blend", &self.blend);
-        let own = self.blends.frames.data.gpu(&self.gpu, "blend")?;
+        let own = self.blends.frames.data.gpu(self.gpu.id(), "blend")?;
         copy_rows(encoder, (own, self.frames.stride), (blended, self.frames.dim), &self.frames);
         outcomes.map_or(Ok(()), |outcomes| self.copy_out(encoder, &self.blends.outcomes, outcomes))
     }
@@ -207,7 +207,7 @@ impl Recording {
     }
 
     fn take_frames(&self, encoder: &mut wgpu::CommandEncoder, frames: &wgpu::Buffer) -> Result<()> {
-        let own = self.frames.data.gpu(&self.gpu, "live search")?;
+        let own = self.frames.data.gpu(self.gpu.id(), "live search")?;
         copy_rows(encoder, (frames, self.frames.dim), (own, self.frames.stride), &self.frames);
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Recording {
         to: &wgpu::Buffer,
     ) -> Result<()> {
         let bytes = (from.len() * size_of::<T>()) as u64;
-        encoder.copy_buffer_to_buffer(from.gpu(&self.gpu, "live search")?, 0, to, 0, bytes);
+        encoder.copy_buffer_to_buffer(from.gpu(self.gpu.id(), "live search")?, 0, to, 0, bytes);
         Ok(())
     }
 }

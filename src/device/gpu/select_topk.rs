@@ -4,7 +4,7 @@ use super::kernel::{SELECT_TOPK, wgsl_struct};
 use super::pending::{Pending, Words, floats};
 use super::pipelines::{Pipelines, Step};
 use super::{Gpu, grid};
-use crate::device::buffer::Buffer;
+use crate::device::data::buffer::Buffer;
 use crate::error::Result;
 
 wgsl_struct!(Params { k, width, segments, first });
@@ -34,8 +34,8 @@ impl Keyed {
     /// All of both.
     pub fn words(&self, gpu: &Gpu) -> Result<[Words<'_>; 2]> {
         let name = "select_topk";
-        let keys = (self.keys.gpu(gpu, name)?, self.keys.len());
-        Ok([keys, (self.candidates.gpu(gpu, name)?, self.candidates.len())])
+        let keys = (self.keys.gpu(gpu.id(), name)?, self.keys.len());
+        Ok([keys, (self.candidates.gpu(gpu.id(), name)?, self.candidates.len())])
     }
 }
 
@@ -64,11 +64,11 @@ impl SelectTopk {
         let name = "select_topk";
         let buffers = [
             &gpu.params(&params)?,
-            segments.gpu(gpu, name)?,
-            from.keys.gpu(gpu, name)?,
-            from.candidates.gpu(gpu, name)?,
-            into.keys.gpu(gpu, name)?,
-            into.candidates.gpu(gpu, name)?,
+            segments.gpu(gpu.id(), name)?,
+            from.keys.gpu(gpu.id(), name)?,
+            from.candidates.gpu(gpu.id(), name)?,
+            into.keys.gpu(gpu.id(), name)?,
+            into.candidates.gpu(gpu.id(), name)?,
         ];
         let bindings = self.0.bind(gpu, &buffers)?;
         Ok(self.0.step(0, &bindings, grid(segments.len())))

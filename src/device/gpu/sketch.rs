@@ -2,16 +2,15 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::autotune::Tile;
 use super::kernel::{SKETCH, wgsl_struct};
 use super::matrices::Matrices;
-use super::nearest_centroid::{Best, Params};
 use super::pipelines::{Pipelines, Step};
+use super::tiles::{Best, Params};
 use super::{Gpu, grid};
-use crate::device::buffer::{Buffer, Matrix};
-use crate::device::cpu::sketch::Directions;
-use crate::device::method::Method;
-use crate::error::Result;
+use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
+use crate::device::data::method::{Method, Tile};
+use crate::device::projection::Directions;
+use crate::error::{Error, Result};
 use crate::factory::Metric;
 
 /// The tile of `project`, and the vectors a workgroup of `measure`, of `pack` and of `halve`.
@@ -81,14 +80,14 @@ impl Sketches {
         let bind = |packed: &Buffer<u32>| {
             let buffers = [
                 &params,
-                vectors.data.gpu(gpu, LABEL)?,
-                basis.directions.data.gpu(gpu, LABEL)?,
-                basis.bias.gpu(gpu, LABEL)?,
-                basis.mean.data.gpu(gpu, LABEL)?,
-                sketches.shares.data.gpu(gpu, LABEL)?,
-                sketches.biases.gpu(gpu, LABEL)?,
-                sketches.sides.gpu(gpu, LABEL)?,
-                packed.gpu(gpu, LABEL)?,
+                vectors.data.gpu(gpu.id(), LABEL)?,
+                basis.directions.data.gpu(gpu.id(), LABEL)?,
+                basis.bias.gpu(gpu.id(), LABEL)?,
+                basis.mean.data.gpu(gpu.id(), LABEL)?,
+                sketches.shares.data.gpu(gpu.id(), LABEL)?,
+                sketches.biases.gpu(gpu.id(), LABEL)?,
+                sketches.sides.gpu(gpu.id(), LABEL)?,
+                packed.gpu(gpu.id(), LABEL)?,
             ];
             kernel.bind(gpu, &buffers)
         };
@@ -120,8 +119,15 @@ pub(crate) struct RowSketches {
 }
 
 impl RowSketches {
-    pub fn new(gpu: &Gpu, basis: &Arc<Basis>, rows: &Matrix, metric: Metric) -> Result<Self> {
-        Ok(Self { basis: basis.clone(), sketches: Sketches::new(gpu, basis, rows, metric)?, last: Mutex::default() })
+    /// Those that are kept with the rows where they are fit, else new ones, which are kept where there were none.
+    pub fn of(gpu: &Gpu, basis: &Arc<Basis>, rows: &Matrix, metric: Metric) -> Result<Arc<Self>> {
+        if let Some(kept) = rows.kept.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+            return Ok(kept);
+        }
+        let sketches = Sketches::new(gpu, basis, rows, metric)?;
+        let made = Arc::new(Self { basis: basis.clone(), sketches, last: Mutex::default() });
+        rows.kept.set(made.clone());
+        Ok(made)
     }
 
     /// What was nearest to each row when it was last asked for.
@@ -146,6 +152,11 @@ pub(crate) struct TableSketches {
 }
 
 impl TableSketches {
+    /// Those of a table that a GPU made.
+    pub fn of(table: &CentroidTable) -> Result<&Self> {
+        table.kept.get().ok_or(Error::ForeignBuffer { stage: LABEL })
+    }
+
     /// For as many centroids that moved: in the same directions. k-means begins with centroids that are rows, of which
     /// bounds tell less than of means, so that they have a second chance.
     pub fn moved(&self) -> Self {
@@ -157,7 +168,7 @@ impl TableSketches {
     /// The directions; `centroids` are looked at the first time.
     pub fn basis(&self, gpu: &Gpu, centroids: &Matrix) -> Result<Option<&Arc<Basis>>> {
         if self.basis.get().is_none() {
-            let padded = gpu.download(centroids.data.gpu(gpu, LABEL)?, centroids.data.len())?;
+            let padded = gpu.download(centroids.data.gpu(gpu.id(), LABEL)?, centroids.data.len())?;
             let vectors = centroids.without_padding(padded);
             let found = Basis::of(gpu, &vectors, centroids.dim)?;
             let _ = self.basis.set(found.map(Arc::new));
@@ -166,7 +177,7 @@ impl TableSketches {
     }
 
     /// Sketches of the centroids.
-    pub fn of(&self, gpu: &Gpu, basis: &Basis, centroids: &Matrix, metric: Metric) -> Result<&Sketches> {
+    pub fn centroids(&self, gpu: &Gpu, basis: &Basis, centroids: &Matrix, metric: Metric) -> Result<&Sketches> {
         if let Some(own) = self.own.get() {
             return Ok(own);
         }

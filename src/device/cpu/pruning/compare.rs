@@ -5,15 +5,15 @@ use std::ops::AddAssign;
 
 use pulp::{Simd, WithSimd};
 
-use super::bounds::SketchTable;
-use super::byte_products::{Side, byte_product};
-use super::distance::distance;
-use super::scores::PANEL;
-use super::select_topk::Smallest;
+use super::byte_products::byte_product;
+use super::table::{Row, SketchTable};
+use crate::device::cpu::smallest::Smallest;
+use crate::device::simd::distance::distance;
+use crate::device::simd::scores::PANEL;
 use crate::factory::Metric;
 
 /// A row, and the bounds of some vectors' scores.
-pub(super) struct Compare<'a> {
+pub(crate) struct Compare<'a> {
     pub table: &'a SketchTable,
     pub row: Row<'a>,
     /// The table's vectors.
@@ -28,19 +28,9 @@ pub(super) struct Compare<'a> {
     pub nearest: &'a mut Smallest,
 }
 
-/// A row and its sketch.
-#[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
-    pub values: &'a [f32],
-    /// Length of what is left of it.
-    pub rest: f32,
-    /// Its shares in further directions, where there are such.
-    pub finer: Option<(&'a [i8], &'a Side)>,
-}
-
 /// What bounds leave of the vectors, kept from call to call.
 #[derive(Debug, Default)]
-pub(super) struct Reached {
+pub(crate) struct Reached {
     /// Those that are likely to be nearest.
     seeds: Smallest,
     /// Panels with a bound that reaches.
@@ -55,7 +45,7 @@ const PANELS: usize = 16;
 
 /// How much bounds left.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     /// Vectors whose first bound reached the best score known.
     pub reached: usize,
     /// Vectors that were compared.
@@ -219,7 +209,7 @@ fn key<S: Simd>(simd: S, metric: Metric, row: &[f32], vector: &[f32]) -> f32 {
 }
 
 /// Compares each row with the one vector that is likely to be near.
-pub(super) struct CompareNear<'a> {
+pub(crate) struct CompareNear<'a> {
     pub metric: Metric,
     pub rows: &'a [f32],
     pub vectors: &'a [f32],

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, TopK};
 use super::ranges::RowRanges;
 use crate::error::{Error, Result};
 
@@ -75,7 +75,7 @@ impl ScanRequest {
 /// The best rows of each query by the sums of their tables, k a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScanTopK {
-    /// Slot of each row, queries × k; [`TopK::NONE`](super::TopK::NONE) where there is none.
+    /// Slot of each row, queries × k; [`TopK::NONE`](TopK::NONE) where there is none.
     pub slots: Vec<u32>,
     /// Sum of each, its bias included; 0 where there is none.
     pub sums: Vec<u32>,
@@ -86,7 +86,7 @@ pub struct ScanTopK {
 impl ScanTopK {
     /// From keys, which are sums or their negatives.
     pub(crate) fn from_keys(slots: Vec<u32>, keys: &[f32], scales: Vec<f32>) -> Self {
-        let none = super::TopK::NONE;
+        let none = TopK::NONE;
         let sums = keys.iter().zip(&slots).map(|(key, &slot)| if slot == none { 0 } else { key.abs() as u32 });
         Self { sums: sums.collect(), slots, scales }
     }

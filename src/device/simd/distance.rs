@@ -2,6 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::arch;
 use crate::factory::Metric;
 
 /// Sums kept side by side, so that no addition waits for the one before.
@@ -17,6 +18,11 @@ pub(crate) fn distance<S: Simd>(simd: S, metric: Metric, x: &[f32], y: &[f32]) -
         }),
         Metric::InnerProduct => sum_of(simd, x, y, |x, y, sum| simd.mul_add_e_f32s(x, y, sum)),
     }
+}
+
+/// The same with the machine's SIMD.
+pub(crate) fn exact_distance(metric: Metric, x: &[f32], y: &[f32]) -> f32 {
+    arch().dispatch(Distance { metric, x, y })
 }
 
 #[inline(always)]

@@ -4,15 +4,15 @@
 use std::sync::OnceLock;
 
 use super::lines::Lines;
-use super::scores::PANEL;
-use super::simd::{Level, allowed};
+use crate::device::simd::scores::PANEL;
+use crate::device::simd::{Level, allowed};
 
 /// Shares of a vector come in multiples of this.
-pub(super) const SHARES: usize = 64;
+pub(crate) const SHARES: usize = 64;
 
 /// What makes a score's bound of a product of bytes, for a row or a vector.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Side {
+pub(crate) struct Side {
     /// What a byte's unit stands for.
     pub scale: f32,
     /// Length of what the bytes lost of the shares.
@@ -34,14 +34,14 @@ impl Side {
 
 /// Σ x·y: compilers know how to do this with the instructions of any machine.
 #[inline(always)]
-pub(super) fn byte_product(x: &[i8], y: &[i8]) -> i32 {
+pub(crate) fn byte_product(x: &[i8], y: &[i8]) -> i32 {
     x.iter().zip(y).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
 }
 
 /// Vectors as the products take them.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-pub(super) struct BytePanel {
+pub(crate) struct BytePanel {
     pub scale: [f32; PANEL],
     pub error: [f32; PANEL],
     pub length: [f32; PANEL],
@@ -69,7 +69,7 @@ impl BytePanel {
 
 /// Rows and what their bytes stand for.
 #[derive(Clone, Copy)]
-pub(super) struct ByteRows<'a> {
+pub(crate) struct ByteRows<'a> {
     /// [row][width].
     pub shares: &'a [i8],
     pub sides: &'a [Side],
@@ -95,10 +95,10 @@ impl<'a> ByteRows<'a> {
 
 /// Writes the bounds of the scores of rows and the vectors of panels, whose biases are given, row-major:
 /// s·s'·Σ q·q' + e·l' + l·e' + r·r' + bias with the sides' scales, errors, lengths and rests. Works in `room`.
-pub(super) type ByteBounds = fn(ByteRows<'_>, &[BytePanel], biases: &[f32], room: &mut Lines<i8>, bounds: &mut [f32]);
+pub(crate) type ByteBounds = fn(ByteRows<'_>, &[BytePanel], biases: &[f32], room: &mut Lines<i8>, bounds: &mut [f32]);
 
 /// The fastest function for so many rows on this machine, where it has the instructions.
-pub(super) fn byte_bounds(rows: usize) -> Option<ByteBounds> {
+pub(crate) fn byte_bounds(rows: usize) -> Option<ByteBounds> {
     static FASTEST: [OnceLock<Option<ByteBounds>>; 2] = [const { OnceLock::new() }; 2];
     let [one, many] = &FASTEST;
     let fastest = if rows == 1 { one } else { many };
@@ -140,7 +140,7 @@ mod avx512 {
 
     /// A panel is read once for N rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn by_vnni<const N: usize>(
+    pub(crate) fn by_vnni<const N: usize>(
         rows: ByteRows<'_>,
         panels: &[BytePanel],
         biases: &[f32],
@@ -214,14 +214,14 @@ mod avx512 {
     /// A panel is read once for all rows.
     #[cfg(target_os = "linux")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    pub(super) fn by_amx(
+    pub(crate) fn by_amx(
         rows: ByteRows<'_>,
         panels: &[BytePanel],
         biases: &[f32],
         room: &mut Lines<i8>,
         bounds: &mut [f32],
     ) {
-        use crate::device::cpu::amx::{self, Unit};
+        use crate::device::cpu::pruning::amx::{self, Unit};
 
         /// Tiles of rows at a time.
         const TILES: usize = 3;

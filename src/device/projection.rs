@@ -7,15 +7,71 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
-use super::scores::{PANEL, Scores, WriteAll, panels};
 use super::simd::arch;
-use crate::device::exact_distance;
+use super::simd::distance::exact_distance;
+use super::simd::scores::{PANEL, Scores, WriteAll, panels};
 use crate::factory::Metric;
 
+/// Vectors that are worth it: below, comparing all is as fast.
+const FEWEST: usize = 256;
+/// The narrowest vectors that are worth it.
+const NARROWEST: usize = 128;
+/// The share of the vectors' energy that the directions hold at least, or bounds would tell nothing.
+const ENERGY: f64 = 0.5;
 /// Vectors that are looked at.
 const SAMPLE: usize = 2048;
 /// More bring the directions no nearer to the principal ones than a bound would notice.
 const ROUNDS: usize = 3;
+
+/// A few orthonormal directions in which vectors spread most about their mean.
+#[derive(Debug)]
+pub(crate) struct Directions {
+    pub mean: Vec<f32>,
+    /// Row-major.
+    pub rows: Vec<f32>,
+    /// Those that come next.
+    pub finer: Vec<f32>,
+}
+
+impl Directions {
+    /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
+    pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
+        let found = Self::of(vectors, dim, width_of_floats(dim), 0)?;
+        // What the shaders allow for.
+        (excess(&[&found.rows], dim) <= rounding(dim) / 4.0).then_some(found)
+    }
+
+    /// `width` of them or a few more, and further ones up to `all`. More leave fewer vectors to compare, and take longer.
+    pub fn of(vectors: &[f32], dim: usize, width: usize, all: usize) -> Option<Self> {
+        if vectors.len() < FEWEST * dim || dim < NARROWEST {
+            return None;
+        }
+        let mut mean = vec![0.0f64; dim];
+        for vector in vectors.chunks_exact(dim) {
+            mean.iter_mut().zip(vector).for_each(|(m, &x)| *m += f64::from(x));
+        }
+        let mean: Vec<f32> = mean.iter().map(|m| (m / (vectors.len() / dim) as f64) as f32).collect();
+        let width = width.next_multiple_of(PANEL);
+        let finer = all.min(dim).saturating_sub(width).next_multiple_of(PANEL);
+        let ([rows, finer], energy) = principal_directions(vectors, &mean, width, finer);
+        (energy >= ENERGY).then_some(Self { mean, rows, finer })
+    }
+
+    /// The mean's share in each, negated.
+    pub fn bias(&self) -> Vec<f32> {
+        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &self.mean);
+        self.rows.chunks_exact(self.mean.len()).map(share).collect()
+    }
+}
+
+/// Bounds the rounding of a sum over `dim` terms, relative to their absolute sum, and of a few operations before and after.
+pub(super) fn rounding(dim: usize) -> f32 {
+    (dim + 64) as f32 * f32::EPSILON / 2.0
+}
+
+pub(super) fn width_of_floats(dim: usize) -> usize {
+    (dim / 6).max(64)
+}
 
 /// Row-major vectors less their mean.
 pub(super) fn centred(vectors: &[f32], mean: &[f32]) -> Vec<f32> {

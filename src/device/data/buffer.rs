@@ -1,14 +1,11 @@
 //! What stages pass to each other: arrays that lie where the device computes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use bytemuck::Pod;
 
-use super::cpu::bounds::SketchTable;
-use super::cpu::sketch::{Basis, RowSketches};
-use super::gpu::Gpu;
-use super::gpu::sketch::{Basis as GpuBasis, RowSketches as GpuRowSketches, TableSketches};
+use super::kept::Kept;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -91,9 +88,9 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    pub(crate) fn gpu(&self, gpu: &Gpu, stage: &'static str) -> Result<&wgpu::Buffer> {
+    pub(crate) fn gpu(&self, id: GpuId, stage: &'static str) -> Result<&wgpu::Buffer> {
         match &self.storage {
-            Storage::Gpu { buffer, owner } if *owner == gpu.id() => Ok(buffer),
+            Storage::Gpu { buffer, owner } if *owner == id => Ok(buffer),
             _ => Err(Error::ForeignBuffer { stage }),
         }
     }
@@ -107,47 +104,20 @@ pub struct Matrix {
     pub(crate) rows: usize,
     pub(crate) dim: usize,
     pub(crate) stride: usize,
-    /// Made when they are first asked for: on the CPU engine, and on a GPU.
-    sketches: OnceLock<Arc<RowSketches>>,
-    gpu_sketches: OnceLock<Arc<GpuRowSketches>>,
+    /// The engine's sketches of these rows.
+    pub(crate) kept: Kept,
 }
 
 impl Matrix {
     pub(crate) fn new(data: Buffer<f32>, rows: usize, dim: usize, stride: usize) -> Self {
-        Self { data, rows, dim, stride, sketches: OnceLock::new(), gpu_sketches: OnceLock::new() }
+        Self { data, rows, dim, stride, kept: Kept::default() }
     }
 
     /// Makes this other rows on the host, in the memory it has there.
     pub(crate) fn renew(&mut self, rows: &[f32], count: usize, dim: usize) {
         self.data.renew(rows.len(), 0.0).copy_from_slice(rows);
         (self.rows, self.dim, self.stride) = (count, dim, dim);
-        self.sketches.take();
-    }
-
-    /// Sketches of rows on the host in the directions of `basis`, kept for who next asks for the same.
-    pub(crate) fn sketches(&self, basis: &Arc<Basis>) -> Result<Arc<RowSketches>> {
-        let data = self.data.host("sketches")?;
-        if let Some(kept) = self.sketches.get().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
-            return Ok(kept.clone());
-        }
-        // Made before the cell is touched: a thread that waits for its part of the work may need sketches of this matrix.
-        let made = Arc::new(RowSketches::new(basis.clone(), data));
-        let _ = self.sketches.set(made.clone());
-        Ok(made)
-    }
-
-    /// The same of rows on a GPU, where those that are kept are not fit.
-    pub(crate) fn gpu_sketches(
-        &self,
-        basis: &Arc<GpuBasis>,
-        make: impl FnOnce() -> Result<GpuRowSketches>,
-    ) -> Result<Arc<GpuRowSketches>> {
-        if let Some(kept) = self.gpu_sketches.get().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
-            return Ok(kept.clone());
-        }
-        let made = Arc::new(make()?);
-        let _ = self.gpu_sketches.set(made.clone());
-        Ok(made)
+        self.kept.clear();
     }
 
     /// What was read of this matrix, row-major.
@@ -169,7 +139,7 @@ impl Matrix {
     }
 }
 
-/// Centroids made ready for comparing rows with them; see [`Device::centroid_table`](super::Device::centroid_table).
+/// Centroids made ready for comparing rows with them; see [`Device::centroid_table`](crate::device::Device::centroid_table).
 #[derive(Clone, Debug)]
 pub struct CentroidTable {
     /// The centroids as given.
@@ -178,10 +148,8 @@ pub struct CentroidTable {
     pub(crate) shifted: Matrix,
     /// x · shifted + bias is largest for the nearest centroid; on the CPU engine −∞ fills up the last panel.
     pub(crate) bias: Buffer<f32>,
-    /// Where there are many centroids, what spares most comparisons on the CPU engine.
-    pub(crate) sketch: Option<Arc<SketchTable>>,
-    /// The same on a GPU.
-    pub(crate) sketches: TableSketches,
+    /// The engine's sketches of many centroids, which spare most comparisons.
+    pub(crate) kept: Kept,
     pub(crate) metric: Metric,
 }
 
@@ -229,6 +197,9 @@ pub struct HostSums {
     /// Sum of the distances of each cluster's rows.
     pub costs: Vec<f32>,
 }
+
+/// How far the halves of a split cluster move from its centroid, relative (faiss's EPS).
+pub(crate) const NUDGE: f32 = 1.0 / 1024.0;
 
 /// What the updates of a k-means met, counted where the device computes.
 #[derive(Debug)]

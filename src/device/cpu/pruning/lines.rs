@@ -14,7 +14,7 @@ const LINE: usize = 64;
 
 /// As a `Vec` of numbers, of which whole lines hold as many.
 #[derive(Debug)]
-pub(super) struct Lines<T> {
+pub(crate) struct Lines<T> {
     lines: Vec<Line>,
     length: usize,
     kind: PhantomData<T>,

@@ -11,36 +11,30 @@ use std::sync::{Arc, Mutex};
 use pulp::{NullaryFnOnce, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::basis::{excess, principal_directions};
 use super::byte_products::{SHARES, Side, byte_bounds};
-use super::distance::distance;
-use super::scores::{PANEL, Scores, WriteAll, panels};
-use super::select_topk::Room;
-use super::simd::arch;
-use crate::device::exact_distance;
+use crate::device::data::buffer::Matrix;
+use crate::device::projection::{Directions, excess, rounding, width_of_floats};
+use crate::device::simd::arch;
+use crate::device::simd::distance::distance;
+use crate::device::simd::scores::{Scores, WriteAll, panels};
+use crate::error::Result;
 use crate::factory::Metric;
 
-/// Vectors that are worth it: below, comparing all is as fast.
-const FEWEST: usize = 256;
-/// The narrowest vectors that are worth it.
-const NARROWEST: usize = 128;
 /// Directions with the further ones: one in so many of d, and no fewer. They leave about two centroids to a row.
 const ALL_OF_DIM: usize = 2;
 const ALL_LEAST: usize = 192;
-/// The share of the vectors' energy that the directions hold at least, or bounds would tell nothing.
-const ENERGY: f64 = 0.5;
 /// Rows that a thread takes at a time, at most: a panel is read once for all of them.
-pub(super) const ROWS: usize = 48;
+pub(crate) const ROWS: usize = 48;
 
 /// Directions that sketches are made with.
 #[derive(Debug)]
 pub(crate) struct Basis {
-    pub(super) dim: usize,
-    pub(super) width: usize,
+    pub(crate) dim: usize,
+    pub(crate) width: usize,
     /// Shares are bytes.
-    pub(super) bytes: bool,
+    pub(crate) bytes: bool,
     /// Taken off every vector first: sketches of short vectors tell more.
-    pub(super) mean: Vec<f32>,
+    pub(crate) mean: Vec<f32>,
     first: Turn,
     finer: Turn,
     /// What rounding may add to the product of two vectors, relative to the product of their lengths less the mean.
@@ -53,56 +47,6 @@ struct Turn {
     panels: Vec<f32>,
     /// One a direction.
     zeros: Vec<f32>,
-}
-
-/// A few orthonormal directions in which vectors spread most about their mean.
-#[derive(Debug)]
-pub(crate) struct Directions {
-    pub mean: Vec<f32>,
-    /// Row-major.
-    pub rows: Vec<f32>,
-    /// Those that come next.
-    finer: Vec<f32>,
-}
-
-impl Directions {
-    /// As many as suit shares that are floats; none where sketches of such vectors would not pay.
-    pub fn for_floats(vectors: &[f32], dim: usize) -> Option<Self> {
-        let found = Self::of(vectors, dim, width_of_floats(dim), 0)?;
-        // What the shaders allow for.
-        (excess(&[&found.rows], dim) <= rounding(dim) / 4.0).then_some(found)
-    }
-
-    /// `width` of them or a few more, and further ones up to `all`. More leave fewer vectors to compare, and take longer.
-    fn of(vectors: &[f32], dim: usize, width: usize, all: usize) -> Option<Self> {
-        if vectors.len() < FEWEST * dim || dim < NARROWEST {
-            return None;
-        }
-        let mut mean = vec![0.0f64; dim];
-        for vector in vectors.chunks_exact(dim) {
-            mean.iter_mut().zip(vector).for_each(|(m, &x)| *m += f64::from(x));
-        }
-        let mean: Vec<f32> = mean.iter().map(|m| (m / (vectors.len() / dim) as f64) as f32).collect();
-        let width = width.next_multiple_of(PANEL);
-        let finer = all.min(dim).saturating_sub(width).next_multiple_of(PANEL);
-        let ([rows, finer], energy) = principal_directions(vectors, &mean, width, finer);
-        (energy >= ENERGY).then_some(Self { mean, rows, finer })
-    }
-
-    /// The mean's share in each, negated.
-    pub fn bias(&self) -> Vec<f32> {
-        let share = |direction| -exact_distance(Metric::InnerProduct, direction, &self.mean);
-        self.rows.chunks_exact(self.mean.len()).map(share).collect()
-    }
-}
-
-/// Bounds the rounding of a sum over `dim` terms, relative to their absolute sum, and of a few operations before and after.
-fn rounding(dim: usize) -> f32 {
-    (dim + 64) as f32 * f32::EPSILON / 2.0
-}
-
-fn width_of_floats(dim: usize) -> usize {
-    (dim / 6).max(64)
 }
 
 fn width_of_bytes(dim: usize) -> usize {
@@ -136,7 +80,7 @@ impl Basis {
     }
 
     /// The same with shares in bytes or not.
-    pub(super) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
+    pub(crate) fn with_shares(vectors: &[f32], dim: usize, bytes: bool) -> Option<Self> {
         let width = if bytes { width_of_bytes(dim) } else { width_of_floats(dim) };
         let found = Directions::of(vectors, dim, width, (dim / ALL_OF_DIM).max(ALL_LEAST))?;
         let Directions { rows, finer, .. } = &found;
@@ -146,12 +90,12 @@ impl Basis {
     }
 
     /// Floats of a sketch whose shares are floats.
-    pub(super) fn floats(&self) -> usize {
+    pub(crate) fn floats(&self) -> usize {
         self.width + 1
     }
 
     /// As [`rounding`], of sums over the vectors' d.
-    pub(super) fn rounding(&self) -> f32 {
+    pub(crate) fn rounding(&self) -> f32 {
         rounding(self.dim)
     }
 
@@ -162,7 +106,7 @@ impl Basis {
 
     /// Sketches of a few rows, in the memory that is there. The `finer` shares, too, which take as long again and are worth
     /// it where many vectors are left.
-    pub(super) fn sketch(&self, rows: &[f32], finer: bool, packed: &mut Vec<f32>, sketches: &mut Sketches) {
+    pub(crate) fn sketch(&self, rows: &[f32], finer: bool, packed: &mut Vec<f32>, sketches: &mut Sketches) {
         let Sketches { floats, further, bytes, finer: finer_bytes } = sketches;
         self.first.shares(rows, &self.mean, packed, floats);
         further.clear();
@@ -181,18 +125,18 @@ impl Basis {
 #[derive(Debug, Default)]
 pub(crate) struct Sketches {
     /// [row][shares, the length of what is left]; empty where shares are bytes and the sketches are kept.
-    pub(super) floats: Vec<f32>,
+    pub(crate) floats: Vec<f32>,
     /// The same of the further directions; empty where the sketches are kept.
     further: Vec<f32>,
     /// The shares where they are bytes.
-    pub(super) bytes: ByteShares,
+    pub(crate) bytes: ByteShares,
     /// The shares in further directions.
-    pub(super) finer: ByteShares,
+    pub(crate) finer: ByteShares,
 }
 
 /// Shares in bytes.
 #[derive(Debug, Default)]
-pub(super) struct ByteShares {
+pub(crate) struct ByteShares {
     width: usize,
     /// [vector][width].
     pub shares: Vec<i8>,
@@ -238,23 +182,34 @@ impl ByteShares {
 pub(crate) struct RowSketches {
     pub basis: Arc<Basis>,
     /// [`ROWS`] rows each, the last one what is left.
-    pub(super) blocks: Vec<Sketches>,
+    pub(crate) blocks: Vec<Sketches>,
     /// What was nearest to each row when it was last asked for: likely to be near again.
-    pub(super) last: Mutex<Option<Vec<u32>>>,
+    pub(crate) last: Mutex<Option<Vec<u32>>>,
 }
 
 impl RowSketches {
+    /// Sketches of rows on the host in the directions of `basis`, kept for who next asks for the same.
+    pub fn of(rows: &Matrix, basis: &Arc<Basis>) -> Result<Arc<Self>> {
+        let values = rows.data.host("sketches")?;
+        if let Some(kept) = rows.kept.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+            return Ok(kept);
+        }
+        let made = Arc::new(Self::new(basis.clone(), values));
+        rows.kept.set(made.clone());
+        Ok(made)
+    }
+
     pub fn new(basis: Arc<Basis>, rows: &[f32]) -> Self {
-        let some = |rows: &[f32]| {
+        let some = |packed: &mut Vec<f32>, rows: &[f32]| {
             let mut sketches = Sketches::default();
-            Room::lend(|room| basis.sketch(rows, true, &mut room.packed, &mut sketches));
+            basis.sketch(rows, true, packed, &mut sketches);
             if basis.bytes {
                 sketches.floats = Vec::new();
             }
             sketches.further = Vec::new();
             sketches
         };
-        let blocks = rows.par_chunks(ROWS * basis.dim).map(some).collect();
+        let blocks = rows.par_chunks(ROWS * basis.dim).map_init(Vec::new, some).collect();
         Self { basis, blocks, last: Mutex::default() }
     }
 }
@@ -274,7 +229,7 @@ impl RowSketches {
 /// - Adding up a bound takes (2w + 40)u, bytes and further directions included.
 ///
 /// Since w ≤ d + 31, these are at most 9(d + 64)u and twice the excess. The bias allows for its own rounding
-/// ([`SketchTable`](super::bounds::SketchTable)).
+/// ([`SketchTable`](super::SketchTable)).
 struct Rest<'a> {
     basis: &'a Basis,
     rows: &'a [f32],

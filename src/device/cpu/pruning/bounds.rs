@@ -5,94 +5,23 @@
 
 use std::ops::Range;
 use std::slice;
-use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::byte_products::{BytePanel, ByteRows, byte_bounds};
-use super::compare::{Compare, CompareNear, Counts, Reached, Row};
-use super::lines::Lines;
-use super::scores::{PANEL, Scores, WriteAll, panels};
-use super::select_topk::Smallest;
-use super::simd::arch;
-use super::sketch::{Basis, ByteShares, RowSketches, Sketches};
-use crate::device::ranges::RowRanges;
-use crate::factory::Metric;
+use super::compare::{Compare, CompareNear, Counts, Reached};
+use super::sketch::Sketches;
+use super::table::{SketchTable, UpperBounds};
+use crate::device::cpu::smallest::Smallest;
+use crate::device::data::ranges::RowRanges;
+use crate::device::simd::arch;
+use crate::device::simd::scores::PANEL;
 
 /// Bounds that are kept at a time: they stay in a core's cache.
 const BOUNDS: usize = 1 << 17;
-/// What rounding may take from a bias where bounds are added up, relative to it: sixteen times half an ulp.
-const BIAS_ROUNDING: f64 = 8.0 * f32::EPSILON as f64;
-
-/// Vectors to find the nearest of.
-#[derive(Debug)]
-pub(crate) struct SketchTable {
-    basis: Arc<Basis>,
-    pub(super) metric: Metric,
-    shares: Shares,
-    /// Added to the product with a row less the mean, this gives a score that orders vectors as the metric does. Raised by
-    /// what rounding may take from it; −∞ fills up the last panel.
-    bias: Vec<f32>,
-    /// Lengths of what is left of the vectors.
-    pub(super) rests: Vec<f32>,
-    /// Shares in further directions.
-    pub(super) finer: ByteShares,
-    pub(super) count: usize,
-    /// Length of the longest vector or of the mean.
-    pub(super) reach: f32,
-}
-
-/// Sketches in panels.
-#[derive(Debug)]
-enum Shares {
-    Floats(Vec<f32>),
-    Bytes(Vec<BytePanel>),
-}
-
 impl SketchTable {
-    /// Sketches of row-major vectors.
-    pub fn new(basis: Arc<Basis>, vectors: &[f32], metric: Metric) -> Self {
-        let Basis { dim, width, ref mean, .. } = *basis;
-        let norm = |v: &[f32]| v.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
-        let score = |vector: &[f32]| {
-            let centred = vector.iter().zip(mean).map(|(&x, &mean)| (f64::from(x) - f64::from(mean), f64::from(mean)));
-            let bias = match metric {
-                Metric::L2 => -0.5 * centred.map(|(x, _)| x * x).sum::<f64>(),
-                Metric::InnerProduct => centred.map(|(x, mean)| x * mean).sum(),
-            };
-            ((bias + BIAS_ROUNDING * bias.abs()) as f32, norm(vector))
-        };
-        let scores: Vec<_> = vectors.par_chunks_exact(dim).map(score).collect();
-        let count = scores.len();
-        let reach = scores.iter().map(|score| score.1).fold(norm(mean), f64::max).sqrt() as f32;
-        let mut bias: Vec<f32> = scores.into_iter().map(|score| score.0).collect();
-        bias.resize(count.next_multiple_of(PANEL), f32::NEG_INFINITY);
-        let sketches = RowSketches::new(basis.clone(), vectors).blocks;
-        let (mut rests, shares): (Vec<f32>, _) = if basis.bytes {
-            let ByteShares { shares, sides, .. } = ByteShares::all(sketches.iter().map(|some| &some.bytes));
-            let some = shares.par_chunks(PANEL * width).zip(sides.par_chunks(PANEL));
-            let panels = some.map(|(bytes, sides)| BytePanel::new(bytes, sides, width)).collect();
-            (sides.iter().map(|side| side.rest).collect(), Shares::Bytes(panels))
-        } else {
-            let floats: Vec<f32> = sketches.iter().flat_map(|s| &s.floats).copied().collect();
-            let rests = floats.iter().skip(width).step_by(basis.floats()).copied().collect();
-            (rests, Shares::Floats(panels(&floats, basis.floats())))
-        };
-        rests.resize(bias.len(), 0.0);
-        let finer = ByteShares::all(sketches.iter().map(|some| &some.finer));
-        Self { basis, metric, shares, bias, rests, finer, count, reach }
-    }
-
-    /// The directions that the sketches were made with.
-    pub fn basis(&self) -> &Arc<Basis> {
-        &self.basis
-    }
-
     /// Puts the vectors nearest to each row into its pool, which is empty, by exact distance. Inner products are
     /// negated.
-    pub(super) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> Counts {
+    pub(crate) fn nearest(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) -> Counts {
         let Work { pools, among, near, bounding } = work;
-        let (arch, dim) = (arch(), self.basis.dim);
+        let (arch, dim) = (arch(), self.basis().dim);
         let at_a_time = (BOUNDS / pools.len().max(1)).next_multiple_of(PANEL).min(self.bias.len());
         let mut counts = Counts::default();
         if let Some(near) = near {
@@ -102,9 +31,9 @@ impl SketchTable {
         }
         for first in (0..self.bias.len()).step_by(at_a_time) {
             let end = self.bias.len().min(first + at_a_time);
-            self.bound(first..end, 0..pools.len(), sketches, bounding);
-            let Bounding { bounds, reached, allowed, .. } = &mut *bounding;
-            let each = rows.chunks_exact(dim).zip(&mut *pools).zip(bounds.chunks_exact_mut(end - first));
+            self.bound(first..end, 0..pools.len(), sketches, &mut bounding.upper);
+            let Bounding { upper, reached, allowed } = &mut *bounding;
+            let each = rows.chunks_exact(dim).zip(&mut *pools).zip(upper.bounds.chunks_exact_mut(end - first));
             for (r, ((row, nearest), bounds)) in each.enumerate() {
                 if let Some((ranges, number)) = among {
                     leave_out_others(ranges.of(number + r), first, bounds, allowed);
@@ -124,58 +53,23 @@ impl SketchTable {
     }
 
     /// The same where the ranges of each row are few of all vectors: these are bounded alone.
-    pub(super) fn nearest_within(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) {
+    pub(crate) fn nearest_within(&self, vectors: &[f32], rows: &[f32], sketches: &Sketches, work: Work<'_>) {
         let Work { pools, among, bounding, .. } = work;
         let Some((ranges, number)) = among else { return };
-        let (arch, dim) = (arch(), self.basis.dim);
+        let (arch, dim) = (arch(), self.basis().dim);
         for (r, (row, nearest)) in rows.chunks_exact(dim).zip(pools).enumerate() {
             let row = self.row(row, sketches, r);
             let mut likely_first = true;
             for range in ranges.of(number + r).iter().filter(|range| !range.is_empty()) {
                 let (first, end) = (range.start as usize / PANEL * PANEL, (range.end as usize).next_multiple_of(PANEL));
-                self.bound(first..end, r..r + 1, sketches, bounding);
-                let Bounding { bounds, reached, allowed, .. } = &mut *bounding;
-                let bounds = &mut bounds[..end - first];
+                self.bound(first..end, r..r + 1, sketches, &mut bounding.upper);
+                let Bounding { upper, reached, allowed } = &mut *bounding;
+                let bounds = &mut upper.bounds[..end - first];
                 leave_out_others(slice::from_ref(range), first, bounds, allowed);
                 let nearest = &mut *nearest;
                 let compare = Compare { table: self, row, vectors, first, bounds, likely_first, reached, nearest };
                 arch.dispatch(compare);
                 likely_first = false;
-            }
-        }
-    }
-
-    /// A row of a number, and its sketch.
-    fn row<'a>(&self, values: &'a [f32], sketches: &'a Sketches, number: usize) -> Row<'a> {
-        let rest = match &self.shares {
-            Shares::Floats(_) => sketches.floats[number * self.basis.floats() + self.basis.width],
-            Shares::Bytes(_) => sketches.bytes.sides[number].rest,
-        };
-        Row { values, rest, finer: sketches.finer.of(number) }
-    }
-
-    /// Writes the bounds of some rows' scores with the vectors of a range of whole panels, row-major.
-    fn bound(&self, vectors: Range<usize>, rows: Range<usize>, sketches: &Sketches, bounding: &mut Bounding) {
-        let Bounding { bounds, packed, byte_room, .. } = bounding;
-        let room = rows.len() * vectors.len();
-        bounds.resize(room);
-        let bias = &self.bias[vectors.clone()];
-        match &self.shares {
-            Shares::Floats(panels) => {
-                let dim = self.basis.floats();
-                let panels = &panels[vectors.start * dim..vectors.end * dim];
-                let rows = &sketches.floats[rows.start * dim..rows.end * dim];
-                let take = &mut WriteAll { scores: bounds, stride: vectors.len() };
-                arch().dispatch(Scores { rows, mean: None, dim, panels, bias, packed, take });
-            }
-            Shares::Bytes(panels) => {
-                let panels = &panels[vectors.start / PANEL..vectors.end / PANEL];
-                let width = self.basis.width;
-                let shares = &sketches.bytes.shares[rows.start * width..rows.end * width];
-                let rows = ByteRows { shares, sides: &sketches.bytes.sides[rows] };
-                if let Some(byte_bounds) = byte_bounds(rows.sides.len()) {
-                    byte_bounds(rows, panels, bias, byte_room, bounds);
-                }
             }
         }
     }
@@ -197,7 +91,7 @@ fn leave_out_others(ranges: &[Range<u32>], first: usize, bounds: &mut [f32], all
 }
 
 /// What [`SketchTable::nearest`] works in.
-pub(super) struct Work<'a> {
+pub(crate) struct Work<'a> {
     /// One a row.
     pub pools: &'a mut [Smallest],
     /// The vectors that each row is compared with, and the number of the first row; all where there are none.
@@ -207,14 +101,19 @@ pub(super) struct Work<'a> {
     pub bounding: &'a mut Bounding,
 }
 
-/// Bounds and what it takes to find them, kept from call to call.
+/// What finding the nearest by bounds takes, kept from call to call.
 #[derive(Debug, Default)]
-pub(super) struct Bounding {
-    pub bounds: Lines<f32>,
-    packed: Vec<f32>,
-    byte_room: Lines<i8>,
+pub(crate) struct Bounding {
+    upper: UpperBounds,
     reached: Reached,
     allowed: Vec<f32>,
+}
+
+impl Bounding {
+    /// Bounds that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.upper.bounds.capacity()
+    }
 }
 
 #[cfg(test)]
@@ -222,10 +121,15 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::device::cpu::basis::centred;
-    use crate::device::cpu::select_topk::Room;
-    use crate::device::cpu::sketch;
+    use crate::device::cpu::pruning::byte_products::byte_bounds;
+    use crate::device::cpu::pruning::sketch;
+    use crate::device::cpu::pruning::sketch::{Basis, RowSketches};
+    use crate::device::cpu::workspace::Workspace;
+    use crate::device::projection::centred;
+    use crate::factory::Metric;
 
     const DIM: usize = 160;
 
@@ -262,7 +166,7 @@ mod tests {
         let (all, rows) = (vectors(5000, 1), vectors(20, 2));
         for metric in [Metric::L2, Metric::InnerProduct] {
             for (table, k) in tables(&all, metric).iter().flat_map(|table| [1, 8, 300].map(|k| (table, k))) {
-                let mut room = Room::default();
+                let mut room = Workspace::default();
                 let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
                 let pools = room.pools.renew(20, k);
                 // Bad hints cost comparisons, and change nothing.
@@ -275,7 +179,7 @@ mod tests {
                 assert!((20 * k..=reached).contains(&compared), "{metric} {k}: {compared} of {reached} were compared");
                 for (row, pool) in rows.chunks_exact(DIM).zip(pools) {
                     let key = |v| {
-                        let distance = crate::device::exact_distance(metric, row, v);
+                        let distance = crate::device::simd::distance::exact_distance(metric, row, v);
                         if metric == Metric::L2 { distance } else { -distance }
                     };
                     let mut expected: Vec<_> = all.chunks_exact(DIM).map(key).zip(0u32..).collect();
@@ -296,7 +200,7 @@ mod tests {
             let rows = &all[first * DIM..][..sketch::ROWS * DIM];
             let near: Vec<u32> = (first as u32..).take(sketch::ROWS).collect();
             for table in tables(&all, Metric::L2) {
-                let mut room = Room::default();
+                let mut room = Workspace::default();
                 let sketches = RowSketches::new(table.basis().clone(), rows).blocks.swap_remove(0);
                 let pools = room.pools.renew(sketch::ROWS, 1);
                 let work = Work { pools: &mut *pools, among: None, near: Some(&near), bounding: &mut room.bounding };
@@ -316,7 +220,7 @@ mod tests {
         ranges.push(std::iter::once(5..8));
         ranges.push([]);
         for (table, within) in tables(&all, Metric::L2).iter().flat_map(|table| [(table, false), (table, true)]) {
-            let mut room = Room::default();
+            let mut room = Workspace::default();
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
             let pools = room.pools.renew(3, 20);
             let work = Work { pools: &mut *pools, among: Some((&ranges, 0)), near: None, bounding: &mut room.bounding };
@@ -326,7 +230,9 @@ mod tests {
                 table.nearest(&all, &rows, &sketches, work);
             }
             for ((query, row), pool) in rows.chunks_exact(DIM).enumerate().zip(pools) {
-                let key = |at: u32| crate::device::exact_distance(Metric::L2, row, &all[at as usize * DIM..][..DIM]);
+                let key = |at: u32| {
+                    crate::device::simd::distance::exact_distance(Metric::L2, row, &all[at as usize * DIM..][..DIM])
+                };
                 let mut expected: Vec<u32> = ranges.of(query).iter().cloned().flatten().collect();
                 expected.sort_by(|&a, &b| key(a).total_cmp(&key(b)).then(a.cmp(&b)));
                 assert!(pool.sorted().map(|(_, at)| at).eq(expected.into_iter().take(20)), "query {query} {within}");
@@ -340,10 +246,10 @@ mod tests {
         let [all, rows] = [vectors(300, 3), vectors(15, 4)].map(|v| v.iter().map(|x| x + noise()).collect::<Vec<_>>());
         let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
         for table in tables(&all, Metric::L2) {
-            let (mut bounding, mean) = (Bounding::default(), &table.basis.mean);
+            let (mut bounding, mean) = (Bounding::default(), &table.basis().mean);
             let sketches = RowSketches::new(table.basis().clone(), &rows).blocks.swap_remove(0);
-            table.bound(0..table.bias.len(), 0..15, &sketches, &mut bounding);
-            let Bounding { bounds, reached, .. } = &mut bounding;
+            table.bound(0..table.bias.len(), 0..15, &sketches, &mut bounding.upper);
+            let Bounding { upper: UpperBounds { bounds, .. }, reached, .. } = &mut bounding;
             let (mut slack, mut finer_slack) = (0.0, 0.0);
             for (r, row) in rows.chunks_exact(DIM).enumerate() {
                 let bounds = &mut bounds[r * table.bias.len()..][..table.bias.len()];

@@ -9,21 +9,21 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 /// Rows of a tile, and vectors of half a panel.
-pub(super) const ROWS: usize = 16;
+pub(crate) const ROWS: usize = 16;
 /// Bytes of a tile's row.
 const BYTES: usize = 64;
 
 /// Products of a tile's rows and a panel's vectors, [row][half of the panel][vector].
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Products(pub [[[i32; 16]; 2]; ROWS]);
+pub(crate) struct Products(pub [[[i32; 16]; 2]; ROWS]);
 
 impl Products {
     pub const ZERO: Self = Self([[[0; 16]; 2]; ROWS]);
 }
 
 /// The unit of the core that this thread runs on, set up for tiles of 16 rows of 64 bytes.
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// It belongs to a thread.
     thread: PhantomData<*const ()>,
 }

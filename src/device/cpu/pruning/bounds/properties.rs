@@ -1,9 +1,14 @@
 //! What holds of bounds whatever the data: none is below its score, and what they lead to is what comparing all finds.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::device::cpu::select_topk::Room;
-use crate::device::cpu::simd::on_every_instruction_set;
-use crate::device::exact_distance;
+use crate::device::cpu::pruning::byte_products::byte_bounds;
+use crate::device::cpu::pruning::sketch::{Basis, RowSketches};
+use crate::device::cpu::workspace::Workspace;
+use crate::device::simd::distance::exact_distance;
+use crate::device::simd::on_every_instruction_set;
+use crate::factory::Metric;
 
 const DIM: usize = 160;
 const VECTORS: usize = 300;
@@ -38,7 +43,7 @@ fn vectors(kind: Value, first: usize, count: usize, offset: f32, scale: f32) -> 
 
 #[test]
 fn bounds_hold_on_every_instruction_set() {
-    on_every_instruction_set("device::cpu::bounds::properties::bounds_hold");
+    on_every_instruction_set("device::cpu::pruning::bounds::properties::bounds_hold");
 }
 
 #[test]
@@ -83,14 +88,14 @@ fn score(metric: Metric, row: &[f32], vector: &[f32], mean: &[f32]) -> (f64, f64
 fn none_is_below_its_score(table: &SketchTable, all: &[f32], rows: &[f32], told: &str) {
     let mut bounding = Bounding::default();
     let sketches = RowSketches::new(table.basis().clone(), rows).blocks.swap_remove(0);
-    table.bound(0..table.bias.len(), 0..ROWS, &sketches, &mut bounding);
-    let Bounding { bounds, reached, .. } = &mut bounding;
+    table.bound(0..table.bias.len(), 0..ROWS, &sketches, &mut bounding.upper);
+    let Bounding { upper: UpperBounds { bounds, .. }, reached, .. } = &mut bounding;
     for (r, values) in rows.chunks_exact(DIM).enumerate() {
         let bounds = &mut bounds[r * table.bias.len()..][..table.bias.len()];
         let (row, nearest) = (table.row(values, &sketches, r), &mut Smallest::default());
         let compare = Compare { table, row, vectors: all, first: 0, bounds, likely_first: false, reached, nearest };
         for (at, vector) in all.chunks_exact(DIM).enumerate() {
-            let (score, exact) = score(table.metric, values, vector, &table.basis.mean);
+            let (score, exact) = score(table.metric, values, vector, &table.basis().mean);
             let bound = compare.bounds[at];
             for bound in [bound, compare.finer_bound(bound, at)].map(f64::from) {
                 // A bound of NaN rules nothing out.
@@ -102,7 +107,7 @@ fn none_is_below_its_score(table: &SketchTable, all: &[f32], rows: &[f32], told:
 
 fn what_is_found_is_what_comparing_all_finds(table: &SketchTable, all: &[f32], rows: &[f32], told: &str) {
     for k in [1, 8] {
-        let mut room = Room::default();
+        let mut room = Workspace::default();
         let sketches = RowSketches::new(table.basis().clone(), rows).blocks.swap_remove(0);
         let pools = room.pools.renew(ROWS, k);
         let work = Work { pools, among: None, near: None, bounding: &mut room.bounding };

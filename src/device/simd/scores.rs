@@ -22,13 +22,13 @@ pub(crate) fn panels(centroids: &[f32], dim: usize) -> Vec<f32> {
 }
 
 /// Whoever wants the scores.
-pub(super) trait Take {
+pub(crate) trait Take {
     /// The scores of a row and the centroids from `first` on. Those that fill up the last panel are −∞.
     fn take(&mut self, row: usize, first: u32, scores: &[f32; PANEL]);
 }
 
 /// Writes all scores row-major, `stride` a row; what is past the end of a row is dropped.
-pub(super) struct WriteAll<'a> {
+pub(crate) struct WriteAll<'a> {
     pub scores: &'a mut [f32],
     pub stride: usize,
 }
@@ -43,7 +43,7 @@ impl Take for WriteAll<'_> {
 }
 
 /// Hands the scores of a few rows to `take`, for each row in the order of the centroids.
-pub(super) struct Scores<'a, T> {
+pub(crate) struct Scores<'a, T> {
     /// Row-major.
     pub rows: &'a [f32],
     /// Subtracted from each row first.

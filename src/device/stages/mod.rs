@@ -1,45 +1,21 @@
 //! The stages that every device offers: shapes are checked here, once for all devices.
 
-use super::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK, UpdateTally};
-use super::codes::{CodeSet, ScanRequest, ScanTopK};
-use super::lookup_tables::LookupTables;
-use super::method::{Method, Shares};
-use super::ranges::RowRanges;
-use super::rows::RowSet;
+mod list_ranges;
+mod lookup_tables;
+mod pq;
+mod rows;
+mod transfer;
+
+use super::data::blend::BlendedRows;
+use super::data::buffer::{Assignment, Buffer, CentroidTable, ClusterSums, Matrix, TopK, UpdateTally};
+use super::data::codes::{CodeSet, ScanRequest, ScanTopK};
+use super::data::lookup_tables::LookupTables;
+use super::data::method::{Method, Shares};
+use super::data::ranges::RowRanges;
+use super::data::rows::RowSet;
 use super::{Device, Engine, MAX_K, Pending, cpu, gpu};
 use crate::error::{Error, Result};
 use crate::factory::Metric;
-
-/// What became of a frame in a blend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlendOutcome {
-    /// It was blended with its neighbours.
-    Blended,
-    /// It has NaN or infinity in it, and is as it was.
-    PassedThrough,
-    /// It has no neighbour that counts, and is as it was.
-    WithoutNeighbors,
-}
-
-impl BlendOutcome {
-    /// As the shader numbers them.
-    pub(crate) fn from_word(word: u32) -> Self {
-        match word {
-            0 => Self::Blended,
-            1 => Self::PassedThrough,
-            _ => Self::WithoutNeighbors,
-        }
-    }
-}
-
-/// Blended frames, and what became of each.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BlendedRows {
-    /// Row-major.
-    pub rows: Vec<f32>,
-    /// One a frame.
-    pub outcomes: Vec<BlendOutcome>,
-}
 
 impl Device {
     /// The nearest centroid of each row.
@@ -118,6 +94,13 @@ impl Device {
         }
         match &self.engine {
             Engine::Cpu => cpu::nearest_probes::nearest_probes(rows, table, nprobe, probes)?,
+            // More than a workgroup can sort: rare enough for the host.
+            Engine::Gpu(gpu) if nprobe > MAX_K => {
+                let (keys, candidates) = gpu::nearest_probes::all_keys(gpu, rows, table, pending)?;
+                let nlist = table.nlist();
+                let segments: Vec<_> = (0..rows.rows).map(|row| ((row * nlist) as u32, nlist as u32)).collect();
+                *probes = gpu.upload(&cpu::select_topk::select_topk(&keys, &candidates, &segments, nprobe).1)?;
+            }
             Engine::Gpu(gpu) => *probes = gpu::nearest_probes::nearest_probes(gpu, rows, table, nprobe, pending)?,
         }
         Ok(())

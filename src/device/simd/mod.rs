@@ -1,5 +1,9 @@
 //! Which instructions the CPU engine uses: the widest that the machine has, or what `RVC_GPU_INDEX_SIMD` limits it to.
 
+pub(crate) mod distance;
+pub(crate) mod scores;
+pub(crate) mod weighted_sum;
+
 use std::sync::OnceLock;
 
 use pulp::Arch;
@@ -10,7 +14,7 @@ const LIMIT: &str = "RVC_GPU_INDEX_SIMD";
 
 /// Instruction sets, each with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// What every machine of the architecture has.
     Scalar,
     /// AVX2 and FMA, or NEON.
@@ -24,7 +28,7 @@ pub(super) enum Level {
 }
 
 /// Whether these instructions may be used where the machine has them.
-pub(super) fn allowed(level: Level) -> bool {
+pub(crate) fn allowed(level: Level) -> bool {
     static WIDEST: OnceLock<Level> = OnceLock::new();
     level
         <= *WIDEST.get_or_init(|| match std::env::var(LIMIT).as_deref() {

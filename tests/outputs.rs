@@ -175,20 +175,23 @@ fn parts(folder: &Folder) -> usize {
     names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// Waits until there is a part file that has something in it, which is then being written.
-fn wait_for_part(folder: &Folder, child: &mut Child) {
-    let started = Instant::now();
-    loop {
-        let is_part = |path: &Path| path.to_string_lossy().ends_with(".part");
-        let written = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
-        let mut paths = fs::read_dir(folder.at(".")).unwrap().map(|entry| entry.unwrap().path());
-        if paths.any(|path| is_part(&path) && written(&path)) {
-            return;
+/// A run that is writing its part file. On a busy machine it may be over before that is seen: then another one.
+fn writing(folder: &Folder, command: &mut Command) -> Child {
+    for _ in 0..20 {
+        let mut child = command.spawn().unwrap();
+        let started = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            let is_part = |path: &Path| path.to_string_lossy().ends_with(".part");
+            let written = |path: &Path| path.metadata().is_ok_and(|metadata| metadata.len() > 0);
+            let mut paths = fs::read_dir(folder.at(".")).unwrap().map(|entry| entry.unwrap().path());
+            if paths.any(|path| is_part(&path) && written(&path)) {
+                return child;
+            }
+            assert!(started.elapsed() < Duration::from_secs(100), "it did not begin to write");
+            sleep(Duration::from_millis(1));
         }
-        assert!(child.try_wait().unwrap().is_none(), "it was over before it was seen to write");
-        assert!(started.elapsed() < Duration::from_secs(100), "it did not begin to write");
-        sleep(Duration::from_millis(1));
     }
+    panic!("it was always over before it was seen to write");
 }
 
 fn send(signal: &str, child: &Child) {
@@ -199,8 +202,7 @@ fn send(signal: &str, child: &Child) {
 fn interrupted(folder: &Folder, signal: &str) -> Option<i32> {
     for _ in 0..20 {
         folder.put("out.npy", b"old");
-        let mut child = slow(folder).spawn().unwrap();
-        wait_for_part(folder, &mut child);
+        let child = writing(folder, &mut slow(folder));
         send(signal, &child);
         let code = child.wait_with_output().unwrap().status.code();
         if code != Some(0) {
@@ -225,8 +227,7 @@ fn a_signal_that_is_ignored_stays_so() {
     let slow = slow(&folder);
     let mut command = Command::new("sh");
     command.current_dir(folder.at(".")).args(["-c", "trap '' HUP; exec \"$@\"", "sh"]);
-    let mut child = command.arg(slow.get_program()).args(slow.get_args()).spawn().unwrap();
-    wait_for_part(&folder, &mut child);
+    let mut child = writing(&folder, command.arg(slow.get_program()).args(slow.get_args()));
     send("-HUP", &child);
     assert!(child.wait().unwrap().success());
     assert_eq!(parts(&folder), 0);
@@ -235,8 +236,7 @@ fn a_signal_that_is_ignored_stays_so() {
 #[test]
 fn what_a_kill_leaves_goes_with_the_next_run_and_what_is_written_stays() {
     let folder = Folder::new();
-    let mut killed = slow(&folder).spawn().unwrap();
-    wait_for_part(&folder, &mut killed);
+    let mut killed = writing(&folder, &mut slow(&folder));
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(parts(&folder), 1);

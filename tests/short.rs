@@ -67,7 +67,7 @@ fn a_voice_larger_than_the_memory_is_compressed() {
     // 100 MB of rows.
     folder.put("rows.npy", &npy_f32(256, &some_rows(100_000, 256)));
     let line = "compress rows.npy -o new.npy --clusters 1000 --device cpu -q";
-    let output = run_after(&folder, "ulimit -d 80000", line);
+    let output = run_after(&folder, "ulimit -d 80000; export RAYON_NUM_THREADS=2", line);
     assert!(output.status.success(), "{} {}", output.status, text(&output.stderr));
 }
 

@@ -12,13 +12,13 @@ use crate::factory::Metric;
 pub struct Probes<'a> {
     /// The coarse quantizer.
     pub table: &'a CentroidTable,
-    /// Queries × nprobe lists, as [`Device::nearest_probes`] found them.
+    /// Queries × nprobe lists, as [`Device::nearest_probes`](crate::device::Device::nearest_probes) found them.
     pub lists: &'a Buffer<u32>,
     /// True where codes are of residuals, rows less their list's centroid.
     pub by_residual: bool,
 }
 
-/// u8 look-up tables of a batch of queries, resident on a device for [`Device::fast_scan`].
+/// u8 look-up tables of a batch of queries, resident on a device for [`Device::fast_scan`](crate::device::Device::fast_scan).
 #[derive(Clone, Debug)]
 pub struct LookupTables {
     pub(crate) entries: Entries,

@@ -38,7 +38,7 @@ pub enum Shares {
 }
 
 impl Shares {
-    /// All of them; [`Device::shares`](super::Device::shares) are those that a device has.
+    /// All of them; [`Device::shares`](crate::device::Device::shares) are those that a device has.
     pub const ALL: [Self; 3] = [Self::Floats, Self::Bytes, Self::Halves];
     /// Those that every GPU has.
     pub(crate) const PORTABLE: [Self; 2] = [Self::Floats, Self::Bytes];

@@ -48,7 +48,7 @@ impl Codebooks {
 }
 
 /// faiss's flat codes, ⌈M/2⌉ bytes a row with the even sub-quantizers in the low nibbles, of codes as
-/// [`Device::pq_encode`] packs them.
+/// [`Device::pq_encode`](crate::device::Device::pq_encode) packs them.
 pub fn flat_codes(words: &[u32], m: usize) -> Vec<u8> {
     let row = |row: &[u32]| row.iter().flat_map(|word| word.to_le_bytes()).take(m.div_ceil(2)).collect::<Vec<_>>();
     words.chunks(m.div_ceil(CODES_A_WORD).max(1)).flat_map(row).collect()

@@ -36,7 +36,7 @@ impl Device {
     }
 
     /// The code of each row: of every sub-vector the nearest of its 16 centroids, of equally near ones the lowest.
-    /// ⌈M/8⌉ words a row, 8 codes a word from its lowest bits on; [`flat_codes`] makes faiss's codes of them.
+    /// ⌈M/8⌉ words a row, 8 codes a word from its lowest bits on; [`flat_codes`](crate::device::flat_codes) makes faiss's codes of them.
     ///
     /// With `residuals_of` the rows less their centroids are encoded (faiss's `by_residual`).
     ///

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::error::Result;
 use crate::features::FeatureSource;
+use crate::memory;
 
 /// Rows side by side that come into a batch together, one read instead of as many. Longer runs are of one sound, and a
 /// batch of them shows less of the voice.
@@ -43,12 +44,13 @@ impl<'a> RowSample<'a> {
     /// Reads rows that lie close to each other, span by span with all that is between.
     fn pick(&self, mut asked: &[usize], out: &mut [f32]) -> Result<()> {
         let dim = self.dim();
-        let span_rows = (SPAN_BYTES / (4 * dim)).max(1);
-        let (mut span, mut out) = (Vec::new(), out.chunks_exact_mut(dim));
+        let extent = asked.last().zip(asked.first()).map_or(0, |(last, first)| last - first + 1);
+        let span_rows = (SPAN_BYTES / (4 * dim)).max(1).min(extent);
+        let mut span = memory::zeros(span_rows * dim, "rows of a batch")?;
+        let mut out = out.chunks_exact_mut(dim);
         while let Some(first) = asked.first() {
             let (now, later) = asked.split_at(asked.partition_point(|row| row - first < span_rows));
-            span.resize((now[now.len() - 1] - first + 1) * dim, 0.0);
-            self.source.read(*first, &mut span)?;
+            self.source.read(*first, &mut span[..(now[now.len() - 1] - first + 1) * dim])?;
             for (row, out) in now.iter().zip(&mut out) {
                 out.copy_from_slice(&span[(row - first) * dim..][..dim]);
             }

@@ -2,7 +2,7 @@
 
 use super::DeviceType;
 use super::data::method::Tile;
-use super::gpu::{UPDATE_BLOCK as BLOCK, stride_of};
+use super::gpu::{UPDATE_BLOCK, stride_of};
 use crate::memory::free_memory;
 
 /// Bytes of rows a batch where nothing else bounds it: enough to keep a device busy, little beside a voice.
@@ -48,7 +48,8 @@ impl BatchPlan {
         let by_rows = max_binding / row_bytes;
         // The counting sort of centroid_update keeps a histogram a block beside the starts and the sorted rows.
         let words = (max_binding / 4).saturating_sub(nlist as u64 + 1);
-        let by_histogram = words / (1 + (nlist as u64).div_ceil(BLOCK as u64)) / BLOCK as u64 * BLOCK as u64;
+        let by_histogram =
+            words / (1 + (nlist as u64).div_ceil(UPDATE_BLOCK as u64)) / UPDATE_BLOCK as u64 * UPDATE_BLOCK as u64;
         let fits = by_rows.min(by_histogram).min(MAX_WORKGROUPS * Tile::LEAST_ROWS as u64);
         let batch_rows = wanted.min(fits).clamp(1, rows.max(1) as u64) as usize;
         let resident = requested.is_none() && rows as u64 * row_bytes <= max_resident;
@@ -117,7 +118,7 @@ mod tests {
             let plan = plan(1 << 30, dim, nlist, requested);
             let rows = plan.batch_rows;
             assert!(rows >= 1 && rows * stride_of(dim) * 4 <= 128 << 20, "{plan:?}");
-            assert!((rows.div_ceil(BLOCK) * nlist + nlist + 1 + rows) * 4 <= 128 << 20, "{plan:?}");
+            assert!((rows.div_ceil(UPDATE_BLOCK) * nlist + nlist + 1 + rows) * 4 <= 128 << 20, "{plan:?}");
         }
     }
 

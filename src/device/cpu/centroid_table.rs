@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::pruning::Basis;
-use super::pruning::SketchTable;
+use super::pruning::{Basis, SketchTable};
 use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
-use crate::device::data::kept::Kept;
+use crate::device::data::engine_cache::EngineCache;
 use crate::device::simd::scores::{PANEL, panels};
 use crate::error::Result;
 use crate::factory::Metric;
@@ -41,6 +40,6 @@ pub(crate) fn centroid_table(
         Some(before) => SketchTable::of(before).map(|sketch| sketch.basis().clone()),
         None => Basis::of(values, dim).map(Arc::new),
     };
-    let kept = basis.map(|basis| Kept::new(SketchTable::new(basis, values, metric))).unwrap_or_default();
-    Ok(CentroidTable { centroids, shifted, bias: Buffer::on_host(bias), kept, metric })
+    let cache = basis.map(|basis| EngineCache::new(SketchTable::new(basis, values, metric))).unwrap_or_default();
+    Ok(CentroidTable { centroids, shifted, bias: Buffer::on_host(bias), cache, metric })
 }

@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::pruning::{self, Basis};
-use super::pruning::{SketchTable, Work};
+use super::pruning::{self, Basis, SketchTable, Work};
 use super::smallest::Smallest;
 use super::workspace::Workspace;
 use crate::device::data::buffer::{Matrix, TopK};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytemuck::Pod;
 
-use super::kept::Kept;
+use super::engine_cache::EngineCache;
 use crate::error::{Error, Result};
 use crate::factory::Metric;
 
@@ -105,19 +105,19 @@ pub struct Matrix {
     pub(crate) dim: usize,
     pub(crate) stride: usize,
     /// The engine's sketches of these rows.
-    pub(crate) kept: Kept,
+    pub(crate) cache: EngineCache,
 }
 
 impl Matrix {
     pub(crate) fn new(data: Buffer<f32>, rows: usize, dim: usize, stride: usize) -> Self {
-        Self { data, rows, dim, stride, kept: Kept::default() }
+        Self { data, rows, dim, stride, cache: EngineCache::default() }
     }
 
     /// Makes this other rows on the host, in the memory it has there.
     pub(crate) fn renew(&mut self, rows: &[f32], count: usize, dim: usize) {
         self.data.renew(rows.len(), 0.0).copy_from_slice(rows);
         (self.rows, self.dim, self.stride) = (count, dim, dim);
-        self.kept.clear();
+        self.cache.clear();
     }
 
     /// What was read of this matrix, row-major.
@@ -149,7 +149,7 @@ pub struct CentroidTable {
     /// x · shifted + bias is largest for the nearest centroid; on the CPU engine −∞ fills up the last panel.
     pub(crate) bias: Buffer<f32>,
     /// The engine's sketches of many centroids, which spare most comparisons.
-    pub(crate) kept: Kept,
+    pub(crate) cache: EngineCache,
     pub(crate) metric: Metric,
 }
 

@@ -7,7 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::buffer::{Buffer, GpuId};
-use super::kept::Kept;
+use super::engine_cache::EngineCache;
 use crate::error::{Error, Result};
 use crate::memory;
 
@@ -37,7 +37,7 @@ pub struct RowSet {
 /// thread that waits for its part may begin another search, which needs it as well.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    pub made: Kept,
+    pub made: EngineCache,
     /// Set by the first search that makes them ready; others go on without.
     pub begun: AtomicBool,
 }

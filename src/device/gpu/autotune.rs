@@ -10,7 +10,7 @@ use super::pipelines::{first_taken, if_possible};
 use super::stopwatch::Stopwatch;
 use super::{Gpu, Step};
 use crate::device::data::buffer::{CentroidTable, Matrix};
-use crate::device::data::kept::Kept;
+use crate::device::data::engine_cache::EngineCache;
 use crate::device::data::method::Tile;
 use crate::error::Result;
 use crate::factory::Metric;
@@ -31,7 +31,7 @@ pub(super) type Assign = fn(&Gpu, &Matrix, &CentroidTable, Tile) -> Result<Vec<S
 
 /// A device's fastest tile, as it is kept.
 #[derive(Serialize, Deserialize)]
-struct KeptTile {
+struct Kept {
     device: CacheKey,
     tile: Tile,
 }
@@ -48,7 +48,7 @@ impl Tuned {
 
     /// What an earlier run found out.
     pub fn kept(cache: &Cache) -> Self {
-        let kept = cache.read(FILE).and_then(|bytes| serde_json::from_slice::<KeptTile>(&bytes).ok());
+        let kept = cache.read(FILE).and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok());
         let tile = kept.filter(|kept| kept.device == cache.key && kept.tile.number().is_ok()).map(|kept| kept.tile);
         Self(tile.map(OnceLock::from).unwrap_or_default())
     }
@@ -79,7 +79,7 @@ pub(super) fn pays(multiply_adds: u64) -> bool {
 }
 
 fn keep(cache: &Cache, tile: Tile) {
-    let kept = KeptTile { device: cache.key.clone(), tile };
+    let kept = Kept { device: cache.key.clone(), tile };
     if let Ok(bytes) = serde_json::to_vec_pretty(&kept) {
         cache.write(FILE, &bytes);
     }
@@ -89,8 +89,8 @@ fn keep(cache: &Cache, tile: Tile) {
 fn fastest(gpu: &Gpu, assign: Assign) -> Result<Option<Tile>> {
     let centroids = zeros(gpu, NLIST)?;
     let (shifted, bias) = (centroids.clone(), gpu.zeros(NLIST)?);
-    let kept = Kept::default();
-    let table = CentroidTable { centroids, shifted, bias, kept, metric: Metric::L2 };
+    let cache = EngineCache::default();
+    let table = CentroidTable { centroids, shifted, bias, cache, metric: Metric::L2 };
     let stopwatch = Stopwatch::new(gpu)?;
     let time = |rows: &Matrix, tile| {
         let steps = assign(gpu, rows, &table, tile)?;

@@ -5,7 +5,7 @@ use super::pipelines::Pipelines;
 use super::sketch::TableSketches;
 use super::{Gpu, grid};
 use crate::device::data::buffer::{Buffer, CentroidTable, Matrix};
-use crate::device::data::kept::Kept;
+use crate::device::data::engine_cache::EngineCache;
 use crate::error::Result;
 use crate::factory::Metric;
 
@@ -42,7 +42,7 @@ pub(crate) fn centroid_table(
         Metric::L2 => shifted(gpu, &centroids, &bias)?,
     };
     let sketches = before.map(TableSketches::of).transpose()?.map(TableSketches::moved).unwrap_or_default();
-    Ok(CentroidTable { centroids, shifted, bias, kept: Kept::new(sketches), metric })
+    Ok(CentroidTable { centroids, shifted, bias, cache: EngineCache::new(sketches), metric })
 }
 
 /// The centroids less their mean; fills `bias`.

@@ -121,12 +121,12 @@ pub(crate) struct RowSketches {
 impl RowSketches {
     /// Those that are kept with the rows where they are fit, else new ones, which are kept where there were none.
     pub fn of(gpu: &Gpu, basis: &Arc<Basis>, rows: &Matrix, metric: Metric) -> Result<Arc<Self>> {
-        if let Some(kept) = rows.kept.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+        if let Some(kept) = rows.cache.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
             return Ok(kept);
         }
         let sketches = Sketches::new(gpu, basis, rows, metric)?;
         let made = Arc::new(Self { basis: basis.clone(), sketches, last: Mutex::default() });
-        rows.kept.set(made.clone());
+        rows.cache.set(made.clone());
         Ok(made)
     }
 
@@ -154,7 +154,7 @@ pub(crate) struct TableSketches {
 impl TableSketches {
     /// Those of a table that a GPU made.
     pub fn of(table: &CentroidTable) -> Result<&Self> {
-        table.kept.get().ok_or(Error::ForeignBuffer { stage: LABEL })
+        table.cache.get().ok_or(Error::ForeignBuffer { stage: LABEL })
     }
 
     /// For as many centroids that moved: in the same directions. k-means begins with centroids that are rows, of which

@@ -1,4 +1,4 @@
-//! Data on its way to a device and back, and the room that stages add up in.
+//! Uploads and downloads, and the buffers that stages accumulate into.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -191,11 +191,11 @@ impl RowSketches {
     /// Sketches of rows on the host in the directions of `basis`, kept for who next asks for the same.
     pub fn of(rows: &Matrix, basis: &Arc<Basis>) -> Result<Arc<Self>> {
         let values = rows.data.host("sketches")?;
-        if let Some(kept) = rows.kept.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
+        if let Some(kept) = rows.cache.share::<Self>().filter(|kept| Arc::ptr_eq(&kept.basis, basis)) {
             return Ok(kept);
         }
         let made = Arc::new(Self::new(basis.clone(), values));
-        rows.kept.set(made.clone());
+        rows.cache.set(made.clone());
         Ok(made)
     }
 

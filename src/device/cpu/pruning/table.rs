@@ -44,7 +44,7 @@ enum Shares {
 impl SketchTable {
     /// That of centroids, where they are many.
     pub fn of(table: &CentroidTable) -> Option<&Self> {
-        table.kept.get()
+        table.cache.get()
     }
 
     /// Sketches of row-major vectors.

@@ -1,4 +1,4 @@
-//! What an engine keeps with data that it was given: made when it is first needed, and known to that engine alone.
+//! What an engine caches with data: made when it is first needed, of a type that this engine alone knows.
 
 use std::any::Any;
 use std::fmt;
@@ -6,17 +6,17 @@ use std::sync::{Arc, OnceLock};
 
 /// A place for one value of any type. The first that is put there stays.
 #[derive(Clone, Default)]
-pub(crate) struct Kept(OnceLock<Arc<dyn Any + Send + Sync>>);
+pub(crate) struct EngineCache(OnceLock<Arc<dyn Any + Send + Sync>>);
 
-impl Kept {
+impl EngineCache {
     /// A place that holds `value`.
     pub fn new<T: Any + Send + Sync>(value: T) -> Self {
-        let kept = Self::default();
-        kept.set(Arc::new(value));
-        kept
+        let cache = Self::default();
+        cache.set(Arc::new(value));
+        cache
     }
 
-    /// What is kept, where it is of this type.
+    /// What is cached, where it is of this type.
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.0.get()?.downcast_ref()
     }
@@ -26,20 +26,20 @@ impl Kept {
         self.0.get()?.clone().downcast().ok()
     }
 
-    /// Keeps a value where there is none yet. Nothing is computed meanwhile.
+    /// Caches a value where there is none yet. Nothing is computed meanwhile.
     pub fn set<T: Any + Send + Sync>(&self, value: Arc<T>) {
         let _ = self.0.set(value);
     }
 
-    /// Forgets what was kept.
+    /// Drops what was cached.
     pub fn clear(&mut self) {
         self.0.take();
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for EngineCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.get().is_some() { "Kept(..)" } else { "Kept()" })
+        f.write_str(if self.0.get().is_some() { "EngineCache(..)" } else { "EngineCache()" })
     }
 }
 
@@ -49,15 +49,15 @@ mod tests {
 
     #[test]
     fn the_first_value_stays_and_other_types_find_none() {
-        let mut kept = Kept::default();
-        assert!(kept.get::<u32>().is_none());
-        kept.set(Arc::new(1u32));
-        kept.set(Arc::new(2u32));
+        let mut cache = EngineCache::default();
+        assert!(cache.get::<u32>().is_none());
+        cache.set(Arc::new(1u32));
+        cache.set(Arc::new(2u32));
         assert_eq!(
-            (kept.get::<u32>(), kept.get::<u64>(), kept.clone().share::<u32>()),
+            (cache.get::<u32>(), cache.get::<u64>(), cache.clone().share::<u32>()),
             (Some(&1), None, Some(Arc::new(1)))
         );
-        kept.clear();
-        assert!(kept.get::<u32>().is_none());
+        cache.clear();
+        assert!(cache.get::<u32>().is_none());
     }
 }
